@@ -1,0 +1,1 @@
+"""Palier keeps a retrieval-augmented assistant cheap and right."""

@@ -1,0 +1,163 @@
+"""How a question is answered: rungs are climbed until the scorer is content.
+
+This room knows nothing of Elasticsearch, torch or HTTP: retrieval, rungs and the scorer come in through
+three one-method protocols, and the same `climb` runs in the gateway, in `record-outcomes` and in tests.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from palier.domain.documents import Lang, Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One earlier message of a conversation; ``role`` is "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question in its language, with the conversation before it."""
+
+    text: str
+    lang: Lang
+    history: tuple[Turn, ...] = ()
+
+    @property
+    def standalone(self) -> str:
+        """The question with the last thing that the user said before it, for retrieval and reading."""
+        earlier = [turn.content for turn in self.history if turn.role == "user"]
+        return f"{earlier[-1]} {self.text}" if earlier else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A retrieved passage; ``score`` is fused and in 0..1, ``bm25`` and ``cosine`` are None where absent."""
+
+    passage: Passage
+    score: float
+    bm25: float | None = None
+    cosine: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """What an answer rests on: ``quote`` stands word for word in the passage."""
+
+    passage_id: str
+    document_id: str
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class RungAnswer:
+    """What one rung said. An empty ``text`` means "nothing here supports an answer".
+
+    ``signals`` are numbers that the rung knows of itself (reader margin, null score, token log-probability).
+    """
+
+    rung: str
+    text: str
+    citations: tuple[Citation, ...] = ()
+    signals: Mapping[str, float] = field(default_factory=dict)
+    cost_nanousd: int = 0
+    latency_ms: float = 0.0
+
+
+class Retriever(Protocol):
+    """Finds passages, best first."""
+
+    def search(self, question: Question, k: int) -> Sequence[Hit]: ...
+
+
+class Rung(Protocol):
+    """Anything that can answer, with a price."""
+
+    @property
+    def name(self) -> str: ...
+
+    def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer: ...
+
+
+class Scorer(Protocol):
+    """Estimates the probability that an answer is acceptable, from 0 to 1."""
+
+    def score(
+        self, question: Question, hits: Sequence[Hit], answer: RungAnswer, earlier: Sequence[RungAnswer]
+    ) -> float: ...
+
+
+class Step(BaseModel):
+    """One rung of a cascade: its answer is accepted at a score of ``threshold`` or more."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rung: str
+    threshold: float = Field(ge=0.0, le=1.0)
+    languages: tuple[Lang, ...] = ("en", "fr")
+
+
+class Cascade(BaseModel):
+    """An ordered choice of rungs. The last applicable step's answer is taken whatever its score.
+
+    An answer whose final score is below ``abstain_below`` is replaced by "I don't know".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: tuple[Step, ...] = Field(min_length=1)
+    abstain_below: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One rung tried on the way up."""
+
+    answer: RungAnswer
+    score: float
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """All attempts of one question, cheapest first, and the one that is given to the caller."""
+
+    attempts: tuple[Attempt, ...]
+    final: Attempt
+    abstained: bool
+
+    @property
+    def cost_nanousd(self) -> int:
+        """Sum over all attempts: a rung that was climbed over was paid too."""
+        return sum(attempt.answer.cost_nanousd for attempt in self.attempts)
+
+
+def climb(
+    question: Question,
+    hits: Sequence[Hit],
+    cascade: Cascade,
+    rungs: Mapping[str, Rung],
+    scorer: Scorer,
+) -> Climb:
+    """Ask the cascade's rungs in order until one answer reaches its threshold.
+
+    When none does, the best-scored answer seen is final, not only the last. Rungs that do not serve the
+    question's language are passed over. Raises KeyError when the cascade names a rung that is not there.
+    """
+    steps = [step for step in cascade.steps if question.lang in step.languages] or [cascade.steps[-1]]
+    attempts: list[Attempt] = []
+    for step in steps:
+        answer = rungs[step.rung].answer(question, hits)
+        score = scorer.score(question, hits, answer, [seen.answer for seen in attempts])
+        attempts.append(Attempt(answer, score, accepted=score >= step.threshold))
+        if attempts[-1].accepted:
+            break
+    final = attempts[-1] if attempts[-1].accepted else max(attempts, key=lambda seen: seen.score)
+    abstained = not final.answer.text or final.score < cascade.abstain_below
+    return Climb(tuple(attempts), final, abstained)

@@ -1,0 +1,54 @@
+"""Documents and the passages cut from them.
+
+Ids are contents: a passage keeps its id for as long as its words and its place in the headings stay the
+same, so that an unchanged passage is recognised across corpus revisions.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+Lang = Literal["en", "fr"]
+
+
+def sha256_text(text: str) -> str:
+    """Hex sha256 of the UTF-8 bytes of ``text``."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One source file. ``document_id`` is its path below the documents folder, without the extension."""
+
+    document_id: str
+    lang: Lang
+    title: str
+    text: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What is indexed: a piece of one document under its path of headings; lines count from 1, inclusive."""
+
+    passage_id: str
+    document_id: str
+    lang: Lang
+    title: str
+    headings: str
+    text: str
+    start_line: int
+    end_line: int
+
+    @property
+    def content(self) -> str:
+        """What a model reads: where the passage stands, then its text."""
+        place = " > ".join(part for part in (self.title, self.headings) if part)
+        return f"{place}\n{self.text}" if place else self.text
+
+
+def passage_id(document_id: str, headings: str, text: str, repeat: int = 0) -> str:
+    """Id of a passage from its content; ``repeat`` tells identical twins in one document apart."""
+    digest = sha256_text(f"{headings}\n{text}")[:12]
+    return f"{document_id}#{digest}" + (f"-{repeat}" if repeat else "")
