@@ -20,7 +20,9 @@ def repository_root() -> Path:
 class Settings(BaseSettings):
     """Environment variables start with PALIER_, but for the two that the field has names for."""
 
-    model_config = SettingsConfigDict(env_prefix="PALIER_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PALIER_", frozen=True, extra="ignore", populate_by_name=True
+    )
 
     workspace: Path = Path("workspace")
     state_dir: Path = Field(default_factory=lambda: repository_root() / ".palier")

@@ -38,12 +38,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A retrieved passage; ``score`` is fused and in 0..1, ``bm25`` and ``cosine`` are None where absent."""
+    """A retrieved passage; ``score`` is fused and in 0..1, ``bm25`` and ``cosine`` are None where absent.
+
+    ``index`` is the physical index that it came from, also where the search went through an alias.
+    """
 
     passage: Passage
     score: float
     bm25: float | None = None
     cosine: float | None = None
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,130 @@
+"""Traffic for the rollout benchmark: what champion and challenger would each do with the same request.
+
+Every request has both potential outcomes, so that shadow copies, canaries and all rules are played on the very same
+traffic. Requests are drawn from a pool of rows: of a recorded ledger, or made up here. The challenger answers a
+share of questions exactly as the champion does, the others like some other row of the pool, and is then made worse
+in the way that the scenario says. No rule is told the scenario.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Column = NDArray[np.float64]
+
+POOL_ROWS = 5000
+SAME_ANSWER = 0.7
+"""Share of questions that two releases answer alike."""
+SLO_MS = 2000.0
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What one arm does with each request: score (0..1, 0 on error), is_error, latency_ms, cost_nanousd; all (n,)."""
+
+    score: Column
+    is_error: Column
+    latency_ms: Column
+    cost_nanousd: Column
+
+    def take(self, rows: NDArray[np.int64]) -> "Outcomes":
+        return Outcomes(self.score[rows], self.is_error[rows], self.latency_ms[rows], self.cost_nanousd[rows])
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How the challenger differs: the mean score falls by ``score_drop``, ``errors`` more requests fail,
+    ``slow`` more requests take over the objective, costs are multiplied by ``cost_factor``. With ``users`` sticky
+    users of unlike difficulty share the traffic. ``is_worse`` says what a rule ought to find."""
+
+    score_drop: float = 0.0
+    errors: float = 0.0
+    slow: float = 0.0
+    cost_factor: float = 1.0
+    same_answer: float = SAME_ANSWER
+    users: int | None = None
+
+    @property
+    def is_worse(self) -> bool:
+        return self.score_drop > 0.05 or self.errors > 0.02 or self.slow > 0.15 or self.cost_factor > 1.5
+
+
+SCENARIOS = {
+    "identical": Scenario(same_answer=1.0),
+    "equal": Scenario(),
+    "equal_30_users": Scenario(users=30),
+    "score_at_margin": Scenario(score_drop=0.05),
+    "score_minus_0.1": Scenario(score_drop=0.1),
+    "score_minus_0.2": Scenario(score_drop=0.2),
+    "score_minus_0.3": Scenario(score_drop=0.3),
+    "errors_plus_0.1": Scenario(errors=0.1),
+    "errors_all": Scenario(errors=1.0),
+    "slow_plus_0.4": Scenario(slow=0.4),
+    "cost_times_3": Scenario(cost_factor=3.0),
+}
+
+
+def made_up_pool(rng: np.random.Generator, n: int = POOL_ROWS) -> Outcomes:
+    """A champion of middling quality: three answers in four are good, one request in 200 fails, one in 25 is slow,
+    one in five climbs to a rung that costs six times as much."""
+    score = np.where(rng.random(n) < 0.75, rng.beta(8, 2, n), rng.beta(2, 5, n))
+    is_error = (rng.random(n) < 0.005).astype(np.float64)
+    latency = rng.lognormal(np.log(300), 0.5, n) + np.where(rng.random(n) < 0.04, SLO_MS, 0.0)
+    cost = np.round(rng.lognormal(np.log(1500), 0.3, n) * np.where(rng.random(n) < 0.2, 6, 1))
+    return Outcomes(np.where(is_error > 0, 0.0, score), is_error, latency, cost)
+
+
+def recorded_pool(paths: Sequence[Path]) -> Outcomes:
+    """The served rows of ledgers in JSON lines with the ledger's field names; raises ValueError when there are none."""
+    lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [row for row in map(json.loads, lines) if row.get("arm") != "shadow" and _is_scored(row)]
+    if not rows:
+        raise ValueError(f"No served, scored ledger rows in {[str(path) for path in paths]}.")
+    failed = np.array([row.get("error") is not None for row in rows], dtype=np.float64)
+    score = np.array([0.0 if row.get("error") else float(row["score"]) for row in rows])
+    latency = np.array([float(row["latency_ms"]) for row in rows])
+    return Outcomes(score, failed, latency, np.array([float(row["cost_nanousd"]) for row in rows]))
+
+
+def _is_scored(row: dict[str, object]) -> bool:
+    return row.get("score") is not None or row.get("error") is not None
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """``n`` requests in order with both arms' outcomes and the sticky key of each, (n,)."""
+
+    champion: Outcomes
+    challenger: Outcomes
+    keys: NDArray[np.int64]
+
+
+def draw_traffic(pool: Outcomes, scenario: Scenario, n: int, rng: np.random.Generator) -> Traffic:
+    """``n`` requests drawn from ``pool`` under ``scenario``."""
+    rows = rng.integers(0, len(pool.score), n)
+    other = np.where(rng.random(n) < scenario.same_answer, rows, rng.integers(0, len(pool.score), n))
+    champion = pool.take(rows)
+    challenger = _made_worse(pool.take(other), scenario, float(pool.score.mean()), rng)
+    if scenario.users is None:
+        return Traffic(champion, challenger, np.arange(n))
+    users = rng.zipf(1.3, n) % scenario.users
+    ease = rng.uniform(0.5, 1.0, scenario.users)[users]
+    return Traffic(_scaled(champion, ease), _scaled(challenger, ease), users)
+
+
+def _made_worse(seen: Outcomes, scenario: Scenario, mean: float, rng: np.random.Generator) -> Outcomes:
+    n = len(seen.score)
+    is_spoilt = rng.random(n) < scenario.score_drop / max(mean - 0.2, 1e-9)
+    score = np.where(is_spoilt, rng.beta(2, 8, n), seen.score)
+    is_error = np.maximum(seen.is_error, rng.random(n) < scenario.errors)
+    latency = seen.latency_ms + np.where(rng.random(n) < scenario.slow, SLO_MS, 0.0)
+    cost = np.round(seen.cost_nanousd * scenario.cost_factor)
+    return Outcomes(np.where(is_error > 0, 0.0, score), is_error.astype(np.float64), latency, cost)
+
+
+def _scaled(seen: Outcomes, ease: Column) -> Outcomes:
+    return Outcomes(seen.score * ease, seen.is_error, seen.latency_ms, seen.cost_nanousd)

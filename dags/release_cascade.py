@@ -1,0 +1,49 @@
+"""Choose the cascade, measure it, package it as a release, and start its way to the users.
+
+Weekly, and when new models are there. The first release is founded by the offline gate alone; every later one starts a
+rollout, which the gateway judges on live traffic and ends by itself. A release that is champion already, or whose
+rollout is running, is left as it is. Fires the release asset.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, task
+from loop import DEFAULT_ARGS, MODELS, RELEASE, check_revision, reproduce_stage, workspace
+
+
+@dag(
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("0 4 * * 1", timezone="UTC"),
+        assets=[MODELS],
+    ),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=3),
+    default_args=DEFAULT_ARGS,
+    doc_md=__doc__,
+    tags=["palier"],
+)
+def release_cascade() -> None:
+    @task
+    def tune_and_evaluate() -> None:
+        reproduce_stage("tune-cascade")
+        reproduce_stage("evaluate-release")
+
+    @task(outlets=[RELEASE])
+    def package_and_start(*, outlet_events: Any, triggering_asset_events: Any) -> str:
+        from palier.commands.releases import start_packaged
+
+        reproduce_stage("package-release")
+        release_id = start_packaged(workspace(), actor="airflow:release_cascade")
+        outlet_events[RELEASE].extra = {
+            "revision": check_revision(triggering_asset_events),
+            "release_id": release_id,
+        }
+        return release_id
+
+    tune_and_evaluate() >> package_and_start()
+
+
+release_cascade()

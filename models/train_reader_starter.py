@@ -1,0 +1,231 @@
+"""Trains the committed starter reader from public question sets; run it to make `models/reader-starter/` again.
+
+    python models/train_reader_starter.py --data DIR --out DIR --minutes 75 --seed 7
+
+``DIR`` holds SQuAD 1.1 and 2.0, PIAF and Natural Questions as `.jsonl.gz` rows (`id, lang, title, passage_id, context,
+question, answers, answerable`). Titles are split by hash (`palier.domain.title_split`); only training titles are read
+into the weights. Each epoch holds every French training row and a fresh sample of the English ones (English is sated
+early, French is not), and two kinds of rows without an answer: SQuAD 2.0's, and questions beside another passage of
+the same article. Cut the time in half and French loses first.
+"""
+
+# ruff: noqa: T201 (a script prints)
+
+import argparse
+import gzip
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from palier.adapters.catalogue import resolve
+from palier.adapters.reader_training import TrainingPlan, train_reader
+from palier.adapters.reader_windows import WindowCutter
+from palier.adapters.torch_reader import (
+    SpanReader,
+    TrainingWindow,
+    bare_reader,
+    batch_of,
+    reader_loss,
+    training_windows,
+)
+from palier.domain.reading_tasks import ReadingTask
+from palier.domain.spans import occurrences
+from palier.domain.title_split import title_split
+
+FILES = (
+    "squad11_dev_en.jsonl.gz",
+    "squad20_dev_en.jsonl.gz",
+    "piaf11_fr.jsonl.gz",
+    "nq_open_oracle_en.jsonl.gz",
+)
+MAX_TOKENS = 288
+ENGLISH_ROWS = 4200  # answerable ones, of each epoch
+UNANSWERABLE_ROWS = 1000
+FOREIGN_SHARE = {"fr": 0.25, "en": 0.15}  # rows beside a passage without the answer, per answerable row
+MASK_SHARE = 0.06
+MASK_ID = 103
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Training windows by what they teach."""
+
+    french: Sequence[TrainingWindow]
+    english: Sequence[TrainingWindow]
+    unanswerable: Sequence[TrainingWindow]
+    foreign: dict[str, Sequence[TrainingWindow]]
+
+    def epoch(self, seed: int, number: int) -> list[TrainingWindow]:
+        """All French rows and a sample of the others; the same for the same seed and number."""
+        rng = np.random.default_rng((seed, 2, number))
+        foreign_fr = int(FOREIGN_SHARE["fr"] * len(self.french))
+        return [
+            *self.french,
+            *_sample(self.english, ENGLISH_ROWS, rng),
+            *_sample(self.unanswerable, UNANSWERABLE_ROWS, rng),
+            *_sample(self.foreign["fr"], foreign_fr, rng),
+            *_sample(self.foreign["en"], int(FOREIGN_SHARE["en"] * ENGLISH_ROWS), rng),
+        ]
+
+
+def _sample(rows: Sequence[TrainingWindow], n: int, rng: np.random.Generator) -> list[TrainingWindow]:
+    return [rows[i] for i in rng.permutation(len(rows))[:n]]
+
+
+def read_rows(folder: Path, split: str) -> list[Row]:
+    """Rows of ``split``; of SQuAD 2.0 only the unanswerable ones (the others stand in SQuAD 1.1)."""
+    rows = []
+    for name in FILES:
+        with gzip.open(folder / name, "rt", encoding="utf-8") as lines:
+            found = [json.loads(line) for line in lines]
+        only_unanswerable = name.startswith("squad20")
+        rows += [
+            row for row in found if title_split(row["title"]) == split and not (only_unanswerable and row["answers"])
+        ]
+    return rows
+
+
+def content_of(row: Row, *, with_title: bool) -> str:
+    """The passage as the reader will see passages: under its title, or bare."""
+    title = str(row["title"]).replace("_", " ")
+    return f"{title}\n{row['context']}" if with_title else str(row["context"])
+
+
+def example_of(row: Row, *, with_title: bool) -> ReadingTask:
+    """A row as an example; of several answers the one that most annotators gave, the shorter one on a tie."""
+    content = content_of(row, with_title=with_title)
+    answers = row["answers"]
+    if not answers:
+        return ReadingTask(row["question"], content)
+    offset = len(content) - len(row["context"])
+    for answer in sorted(set(answers), key=lambda text: (-answers.count(text), len(text))):
+        spans = occurrences(row["context"], answer)
+        if spans:
+            return ReadingTask(row["question"], content, tuple((s + offset, e + offset) for s, e in spans))
+    return ReadingTask(row["question"], content)
+
+
+def foreign_examples(rows: Sequence[Row], rng: np.random.Generator) -> list[ReadingTask]:
+    """Each question beside the passage of its article that shares most words with it and lacks its answers."""
+    by_title: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in rows:
+        by_title[row["title"]][row["passage_id"]] = row
+    examples = []
+    for row in rows:
+        asked = set(row["question"].casefold().split())
+        others = [
+            other
+            for other in by_title[row["title"]].values()
+            if other["passage_id"] != row["passage_id"]
+            and not any(answer.casefold() in other["context"].casefold() for answer in row["answers"])
+        ]
+        if others and row["answers"]:
+            best = max(others, key=lambda other: len(asked & set(other["context"].casefold().split())))
+            examples.append(ReadingTask(row["question"], content_of(best, with_title=rng.random() < 0.5)))
+    return examples
+
+
+def make_pools(rows: Sequence[Row], cutter: WindowCutter, rng: np.random.Generator) -> Pools:
+    """Windows of all rows; an answerable row whose answer falls out of the window is dropped."""
+
+    def windows(examples: Sequence[ReadingTask], kind: int | None) -> list[TrainingWindow]:
+        found = [window for example in examples for window in training_windows(cutter, example)[:1]]
+        return [window for window in found if kind is None or (window.kind == 0) == (kind == 0)]
+
+    def examples(lang: str, *, answerable: bool) -> list[ReadingTask]:
+        chosen = [row for row in rows if row["lang"] == lang and bool(row["answers"]) == answerable]
+        return [example_of(row, with_title=rng.random() < 0.5) for row in chosen]
+
+    return Pools(
+        french=windows(examples("fr", answerable=True), 1),
+        english=windows(examples("en", answerable=True), 1),
+        unanswerable=windows(examples("en", answerable=False), 0),
+        foreign={
+            lang: windows(foreign_examples([row for row in rows if row["lang"] == lang], rng), 0)
+            for lang in ("en", "fr")
+        },
+    )
+
+
+def validation_losses(model: SpanReader, rows: dict[str, Sequence[TrainingWindow]]) -> dict[str, float]:
+    """Mean loss per group of validation windows."""
+    losses = {}
+    for name, windows in rows.items():
+        by_length = sorted(windows, key=lambda row: len(row.window.ids))
+        batches = [batch_of(by_length[i : i + 32]) for i in range(0, len(by_length), 32)]
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            sums = [reader_loss(model(**b.inputs), b).item() * len(b.kinds) for b in batches]
+        losses[name] = sum(sums) / len(by_length)
+    return losses
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=75)
+    parser.add_argument("--steps", type=int, default=100_000, help="end after this many steps, if sooner")
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=7)
+    args = parser.parse_args()
+    base = resolve("all-minilm-l6-v2")
+    cutter = WindowCutter(base, MAX_TOKENS)
+    rng = np.random.default_rng(args.seed)
+    pools = make_pools(read_rows(args.data, "train"), cutter, rng)
+    held_out = make_pools(read_rows(args.data, "validation"), cutter, rng)
+    checks: dict[str, Sequence[TrainingWindow]] = {
+        "fr": held_out.french,
+        "en": _sample(held_out.english, 300, rng),
+        "none_en": _sample(held_out.unanswerable, 150, rng),
+        "none_fr": _sample(held_out.foreign["fr"], 150, rng),
+    }
+    print({name: len(rows) for name, rows in vars(pools).items() if name != "foreign"}, flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    def after_epoch(epoch: int, model: SpanReader) -> None:
+        losses = {name: round(loss, 3) for name, loss in validation_losses(model, checks).items()}
+        print(json.dumps({"epoch": epoch + 1, "validation_loss": losses, "at": time.strftime("%H:%M")}), flush=True)
+        save_file(model.state_dict(), args.out / "weights.safetensors")
+
+    def progress(done: int, _total: int, what: str) -> None:
+        if done % 50 == 0:
+            print(f"step {done}: {what}", file=sys.stderr, flush=True)
+
+    model = bare_reader(base, args.seed)
+    plan = TrainingPlan(
+        learning_rate=args.learning_rate,
+        batch_size=16,
+        n_steps=args.steps,
+        seed=args.seed,
+        mask_id=MASK_ID,
+        mask_share=MASK_SHARE,
+        max_seconds=args.minutes * 60,
+        checkpoint_steps=100,
+        n_threads=args.threads,
+    )
+    position = train_reader(
+        model,
+        lambda epoch: pools.epoch(args.seed, epoch),
+        plan,
+        args.out / "checkpoint.safetensors",
+        progress,
+        after_epoch,
+    )
+    after_epoch(-1, model)
+    print(json.dumps({"steps": position.step, "seconds": round(position.seconds)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""POST /v1/chat/completions: the route itself. What it calls stands in conversation, errands and
+chat_answers.
+"""
+
+import asyncio
+import secrets
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from serving import chat_answers
+from serving.answers import Asked, Given, choose_seat
+from serving.auth import Key
+from serving.chat_shapes import ChatCompletion, ChatRequest
+from serving.conversation import question_of, refuse_unsupported, rung_of, sticky_key
+from serving.errands import Errand
+from serving.problems import ErrorBody
+from serving.rollout import copy_for_challenger
+from serving.state import Gateway, GatewayPart, RequestId
+
+router = APIRouter(prefix="/v1", tags=["chat"])
+_ERRORS = (400, 401, 404, 503, 504)
+
+
+@router.post(
+    "/chat/completions",
+    response_model=ChatCompletion,
+    responses={status: {"model": ErrorBody} for status in _ERRORS},
+    summary="Answer a question from the documents (OpenAI's protocol)",
+)
+async def create_chat_completion(
+    body: ChatRequest, request: Request, gateway: GatewayPart, key: Key, request_id: RequestId
+) -> Response:
+    """Models: `palier` climbs the release's cascade, `palier-<rung>` asks one rung.
+
+    With `stream: true` the answer comes as server-sent events; `palier` and `usage` are in the last chunk.
+    `palier.saved_usd` and `palier.reference_cost_usd` are estimates.
+    """
+    refuse_unsupported(body)
+    question, rung = question_of(body.messages), rung_of(body.model)
+    request.state.request_id = request_id = await _free_request_id(gateway, request_id)
+    asked = Asked(
+        request_id=request_id,
+        key_id=key.key_id,
+        sticky_key=sticky_key(body, key.key_id),
+        question=question,
+        asked_at=datetime.now(UTC),
+        rung=rung,
+    )
+    return _response(body, asked, await answer(gateway, asked))
+
+
+async def answer(gateway: Gateway, asked: Asked) -> Given:
+    """The answer of the arm that the rollout assigns, its row stored; a shadow gets its copy whatever came
+    of it.
+    """
+    served = gateway.releases.served
+    seat = choose_seat(served, asked.sticky_key, asked.rung)
+    errand = Errand(asked, seat, gateway.records, gateway.metrics)
+    try:
+        return await gateway.desk.run(errand)
+    finally:
+        gateway.shadows.offer(copy_for_challenger(asked, seat, served))
+
+
+def _response(body: ChatRequest, asked: Asked, given: Given) -> Response:
+    headers = chat_answers.headers(given)
+    if not body.stream:
+        whole = chat_answers.completion(asked, given, body.model)
+        return Response(whole.model_dump_json(), media_type="application/json", headers=headers)
+    include_usage = body.stream_options is not None and body.stream_options.include_usage
+    events = chat_answers.events(asked, given, body.model, include_usage=include_usage)
+    return StreamingResponse(
+        events, media_type="text/event-stream", headers=headers | {"cache-control": "no-cache"}
+    )
+
+
+async def _free_request_id(gateway: Gateway, request_id: str) -> str:
+    """The id, or a longer one where the ledger has it already: two answers must not share a row.
+
+    Ids of our own making are new by construction; only a caller's own are looked up.
+    """
+    if request_id.startswith("req-"):
+        return request_id
+    known = await asyncio.to_thread(gateway.records.request, request_id)
+    return request_id if known is None else f"{request_id}.{secrets.token_hex(4)}"

@@ -1,0 +1,98 @@
+"""Ledger rows: what a question used, cost and said, or why it got no answer.
+
+Both arms are judged by the champion's scorer, so that they can be compared. Costs stay whole nano-dollars
+here; dollars appear only in answers. It knows nothing of HTTP or of the database.
+"""
+
+from typing import Any
+
+from palier.domain.answering import Attempt, Question
+from palier.domain.ledger import LedgerRow
+from serving.answers import Asked, Given, Seat
+
+
+def ledger_row(asked: Asked, given: Given, latency_ms: float) -> LedgerRow:
+    """What the request used, cost and said."""
+    release = given.seat.release
+    rollout = given.seat.rollout
+    return LedgerRow(
+        request_id=asked.request_id,
+        created_at=asked.asked_at,
+        key_id=asked.key_id,
+        release_id=release.manifest.release_id,
+        rollout_id=rollout.rollout_id if rollout else None,
+        arm=given.seat.arm,
+        language=asked.question.lang,
+        question=asked.question.text,
+        answer=given.text,
+        rung=given.rung,
+        score=_comparable_score(asked.question, given),
+        abstained=given.climb.abstained,
+        attempts=[_ledger_attempt(attempt) for attempt in given.climb.attempts],
+        cost_nanousd=given.climb.cost_nanousd,
+        reference_cost_nanousd=given.reference_cost_nanousd,
+        latency_ms=latency_ms,
+        index=release.manifest.index,
+        citations=_ledger_citations(given),
+    )
+
+
+def error_row(asked: Asked, seat: Seat, code: str, latency_ms: float) -> LedgerRow:
+    """The row of a question that got no answer; ``code`` as in the error's body."""
+    return LedgerRow(
+        request_id=asked.request_id,
+        created_at=asked.asked_at,
+        key_id=asked.key_id,
+        release_id=seat.release.manifest.release_id,
+        rollout_id=seat.rollout.rollout_id if seat.rollout else None,
+        arm=seat.arm,
+        language=asked.question.lang,
+        question=asked.question.text,
+        answer="",
+        rung=None,
+        score=None,
+        abstained=False,
+        latency_ms=latency_ms,
+        error=code,
+        index=seat.release.manifest.index,
+    )
+
+
+def _comparable_score(question: Question, given: Given) -> float:
+    """The champion's scorer judges both arms; a rung that it does not know keeps its own release's score."""
+    final = given.climb.final
+    if given.seat.release is given.seat.champion:
+        return final.score
+    place = given.climb.attempts.index(final)
+    earlier = [attempt.answer for attempt in given.climb.attempts[:place]]
+    try:
+        return given.seat.champion.scorer.score(question, given.hits, final.answer, earlier)
+    except KeyError:
+        return final.score
+
+
+def _ledger_attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "rung": attempt.answer.rung,
+        "score": attempt.score,
+        "cost_nanousd": attempt.answer.cost_nanousd,
+        "latency_ms": attempt.answer.latency_ms,
+        "accepted": attempt.accepted,
+    }
+
+
+def _ledger_citations(given: Given) -> list[dict[str, Any]]:
+    """Citations with the lines of the file, so that a trace needs no index that may be gone by then."""
+    lines = {hit.passage.passage_id: (hit.passage.start_line, hit.passage.end_line) for hit in given.hits}
+    revision = given.seat.release.manifest.corpus_revision
+    return [
+        {
+            "document_id": citation.document_id,
+            "revision": revision,
+            "passage_id": citation.passage_id,
+            "quote": citation.quote,
+            "start_line": lines.get(citation.passage_id, (None, None))[0],
+            "end_line": lines.get(citation.passage_id, (None, None))[1],
+        }
+        for citation in given.citations
+    ]

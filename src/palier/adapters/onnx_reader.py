@@ -1,0 +1,164 @@
+"""The reader as it is served: an int8 ONNX model that marks the span of a passage that answers a question.
+
+Loads onnxruntime, tokenizers and numpy, and nothing that trains. One intra-op thread: with more, two requests at a
+time are slower than one after the other. Windows go through the model one by one, because int8 activations are scaled
+per batch: an answer must not change with the passages beside it. The price is a little speed on many short passages.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from palier.adapters.reader_windows import Window, WindowCutter, padded
+from palier.domain.spans import block_answer
+from palier.errors import IntegrityError, NotReadyError
+
+CONFIG = "config.json"
+MODEL = "model.onnx"
+N_STARTS = 12  # best starts and ends that are paired with each other
+SPANS_PER_PASSAGE = 2
+
+
+class ReaderConfig(BaseModel):
+    """What a reader needs beside its weights; written by training, read with the model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_tokens: int = Field(ge=64, le=512)
+    answer_tokens: int = Field(default=32, gt=0)
+    block_tokens: int = Field(default=256, gt=0)
+    null_threshold: float = 0.0
+    """An answer whose margin is below this is "no answer here"; chosen on validation questions."""
+    kind_weight: float = 0.5
+    """How much the answer's kind weighs against its span, in the margin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A span that may answer: characters ``start`` to ``end`` of the passage, ``text`` as it would be said.
+
+    ``score`` and ``null_score`` are logits (mean of start and end); their difference is the margin. A block is a
+    whole list or table: its text is the items joined by "; ".
+    """
+
+    passage_index: int
+    text: str
+    start: int
+    end: int
+    score: float
+    null_score: float
+    is_block: bool
+
+    @property
+    def margin(self) -> float:
+        """Log-odds of the span against "no answer here", up to calibration."""
+        return self.score - self.null_score
+
+
+class OnnxReader:
+    """Reads passages with the model of ``folder`` (`model.onnx`, `tokenizer.json`, `config.json`).
+
+    Safe to use from several threads. Raises NotReadyError when a file is absent, IntegrityError when one is broken.
+    """
+
+    def __init__(self, folder: Path, model: str = MODEL) -> None:
+        if not (folder / model).is_file():
+            raise NotReadyError(f"No reader at {folder / model}. Train it first: `palier train-reader`.")
+        try:
+            self.config = ReaderConfig.model_validate(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        except (OSError, ValueError, ValidationError) as error:
+            problem = IntegrityError(f"{folder / CONFIG} is no reader's config ({error}). Train the reader again.")
+            raise problem from error
+        self._cutter = WindowCutter(folder, self.config.max_tokens)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(folder / model), options, providers=["CPUExecutionProvider"])
+
+    def read(self, question: str, contents: Sequence[str]) -> list[Reading]:
+        """Up to two readings per passage, best margin first; empty only when there is no passage with words."""
+        readings = [
+            reading
+            for index, content in enumerate(contents)
+            for reading in self._read_passage(question, index, content)
+        ]
+        return sorted(readings, key=lambda reading: -reading.margin)
+
+    def _read_passage(self, question: str, index: int, content: str) -> list[Reading]:
+        found = [
+            self._reading(index, content, window, logits)
+            for window in self._cutter.windows(question, content)
+            if window.in_passage.any()
+            for logits in self._spans(window)
+        ]
+        best: list[Reading] = []
+        for reading in sorted(found, key=lambda reading: -reading.margin):
+            if all(reading.end <= kept.start or reading.start >= kept.end for kept in best):
+                best.append(reading)
+        return best[:SPANS_PER_PASSAGE]
+
+    def _spans(self, window: Window) -> list["_TokenSpan"]:
+        start, end, kind = (out[0] for out in self._session.run(None, dict(padded([window]))))
+        is_block = bool(kind[2] > kind[1])
+        longest = self.config.block_tokens if is_block else self.config.answer_tokens
+        some = float(np.logaddexp(kind[1], kind[2]))
+        weight = self.config.kind_weight
+        null = float(start[0] + end[0]) / 2 + weight * float(kind[0])
+        return [
+            _TokenSpan(first, last, score + weight * some, null, is_block)
+            for first, last, score in best_spans(start, end, window.in_passage, longest)
+        ]
+
+    def _reading(self, index: int, content: str, window: Window, span: "_TokenSpan") -> Reading:
+        start, end = int(window.offsets[span.first, 0]), int(window.offsets[span.last, 1])
+        text = block_answer(content, start, end) if span.is_block else " ".join(content[start:end].split())
+        return Reading(index, text, start, end, span.score, span.null, span.is_block)
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenSpan:
+    first: int
+    last: int
+    score: float
+    null: float
+    is_block: bool
+
+
+def best_spans(
+    start: NDArray[np.float32], end: NDArray[np.float32], allowed: NDArray[np.bool_], longest: int
+) -> list[tuple[int, int, float]]:
+    """The best two (first token, last token, mean logit) that do not overlap, of at most ``longest`` tokens."""
+    begins = _highest(start, allowed)
+    stops = _highest(end, allowed)
+    spans = [
+        (first, last, float(start[first] + end[last]) / 2)
+        for first in begins
+        for last in stops
+        if first <= last < first + longest
+    ]
+    spans.sort(key=lambda span: -span[2])
+    chosen: list[tuple[int, int, float]] = []
+    for span in spans:
+        if all(span[1] < kept[0] or span[0] > kept[1] for kept in chosen):
+            chosen.append(span)
+    return chosen[:SPANS_PER_PASSAGE] or [_single_token(start, end, allowed)]
+
+
+def _highest(logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> list[int]:
+    places = np.flatnonzero(allowed)
+    return [int(i) for i in places[np.argsort(-logits[places], kind="stable")[:N_STARTS]]]
+
+
+def _single_token(
+    start: NDArray[np.float32], end: NDArray[np.float32], allowed: NDArray[np.bool_]
+) -> tuple[int, int, float]:
+    """Where no best start stands before a best end: the token that is best as both."""
+    places = np.flatnonzero(allowed)
+    token = int(places[np.argmax(start[places] + end[places])])
+    return token, token, float(start[token] + end[token]) / 2

@@ -1,0 +1,103 @@
+"""What is kept of a trained reader beside its base: low-rank changes of weights (LoRA, Hu et al. 2021), and the heads.
+
+Two ways to get them. While tuning on a team's questions, PEFT trains low-rank matrices and the base stays as it is.
+The committed starter was trained in full and then pressed: each changed weight matrix is replaced by the best
+approximation of low rank (a truncated singular value decomposition), small vectors are kept as they are. Both are
+safetensors files; both merge into plain weights, so that serving knows nothing of them.
+"""
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from palier.adapters.torch_reader import SpanReader, bare_reader
+from palier.errors import IntegrityError
+
+STARTER_FILE = "adapter.safetensors"
+HEADS_FILE = "heads.safetensors"
+TUNED_LAYERS = ("query", "key", "value", "dense")
+HEADS = ("span_head.", "kind_head.")
+
+
+def starter_reader(base: Path, starter: Path | None, seed: int) -> SpanReader:
+    """The reader that training starts from: ``starter`` merged into the encoder of ``base``, or the bare encoder.
+
+    Raises IntegrityError when the starter was made for another base.
+    """
+    model = bare_reader(base, seed)
+    if starter is not None:
+        try:
+            merge_pressed(model, load_file(starter / STARTER_FILE))
+        except (KeyError, RuntimeError) as error:
+            problem = IntegrityError(f"{starter / STARTER_FILE} does not fit the base {base}: {error}")
+            raise problem from error
+    return model
+
+
+def press(model: SpanReader, base: Path, rank: int) -> dict[str, Tensor]:
+    """The change of ``model`` against ``base`` as half-precision tensors; heads are kept whole."""
+    before = bare_reader(base, 0).state_dict()
+    kept: dict[str, Tensor] = {}
+    for name, weight in model.state_dict().items():
+        if name.startswith(HEADS):
+            kept[name] = weight
+            continue
+        change = weight - before[name]
+        if change.ndim == 2 and min(change.shape) > rank:
+            left, values, right = torch.linalg.svd(change, full_matrices=False)
+            root = values[:rank].sqrt()
+            kept[f"{name}.up"] = left[:, :rank] * root
+            kept[f"{name}.down"] = root[:, None] * right[:rank]
+        elif change.is_floating_point() and bool(change.any()):
+            kept[f"{name}.change"] = change
+    return {name: tensor.half().contiguous() for name, tensor in kept.items()}
+
+
+def merge_pressed(model: SpanReader, pressed: dict[str, Tensor]) -> None:
+    """Add a pressed change to ``model``, in place; KeyError or RuntimeError when names or shapes do not fit."""
+    weights = dict(model.state_dict())
+    with torch.no_grad():
+        for name, tensor in pressed.items():
+            if name.endswith(".down"):
+                continue
+            stem, _, ending = name.rpartition(".")
+            if ending == "up":
+                weights[stem] += tensor.float() @ pressed[f"{stem}.down"].float()
+            elif ending == "change":
+                weights[stem] += tensor.float()
+            else:
+                weights[name].copy_(tensor)
+
+
+def with_lora(model: SpanReader, rank: int, seed: int) -> SpanReader:
+    """``model`` with fresh LoRA matrices in every attention and feed-forward layer; only they and the heads train."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=list(TUNED_LAYERS), bias="none"
+        )
+        model.encoder = get_peft_model(model.encoder, config)
+    return model
+
+
+def save_lora(model: SpanReader, folder: Path) -> None:
+    """PEFT's adapter files, and the heads beside them."""
+    encoder = _peft(model)
+    encoder.save_pretrained(str(folder))
+    heads = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(HEADS)}
+    save_file(heads, folder / HEADS_FILE)
+
+
+def merged(model: SpanReader) -> SpanReader:
+    """``model`` with its LoRA matrices added into plain weights."""
+    model.encoder = _peft(model).merge_and_unload()
+    return model
+
+
+def _peft(model: SpanReader) -> PeftModel:
+    if not isinstance(model.encoder, PeftModel):
+        raise TypeError(f"This reader has no LoRA adapter but a plain {type(model.encoder).__name__}.")
+    return model.encoder

@@ -1,0 +1,62 @@
+"""From a trained reader to the folder that serves it: ONNX int8, the tokenizer, a config.
+
+Weights are rounded per output channel, activations at run time (dynamic quantisation). Knows torch and onnx; the
+served folder needs neither.
+"""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from palier.adapters.onnx_reader import CONFIG, MODEL, ReaderConfig
+from palier.adapters.torch_reader import SpanReader
+from palier.adapters.workspace import write_json
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+FLOAT_MODEL = "model.fp32.onnx"
+OUTPUTS = ("start", "end", "kind")
+
+
+def export_reader(
+    model: SpanReader, base: Path, folder: Path, config: ReaderConfig, *, float_too: bool = False
+) -> None:
+    """Write ``folder`` (made if absent): `model.onnx`, `tokenizer.json`, `config.json`.
+
+    With ``float_too`` the model before rounding is kept as `FLOAT_MODEL`, to compare with.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    exact, rounded = folder / FLOAT_MODEL, folder / f"{MODEL}.partial"
+    _export_float(model, exact)
+    graph = onnx.load(exact)
+    del graph.graph.value_info[:]  # the exporter notes a transposed weight's old shape; the quantiser refuses it
+    quantize_dynamic(graph, rounded, per_channel=True, weight_type=QuantType.QInt8)
+    rounded.replace(folder / MODEL)
+    if not float_too:
+        exact.unlink()
+    shutil.copyfile(base / "tokenizer.json", folder / "tokenizer.json")
+    write_json(folder / CONFIG, config.model_dump())
+
+
+def _export_float(model: SpanReader, path: Path) -> None:
+    example = torch.ones((2, 16), dtype=torch.long)
+    batch, tokens = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("tokens", min=4, max=512)
+    shapes = {name: {0: batch, 1: tokens} for name in INPUTS}
+    model.eval()
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the exporter's advice to its own authors
+        torch.onnx.export(
+            model,
+            (),
+            path,
+            kwargs=dict.fromkeys(INPUTS, example),
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_shapes=shapes,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )

@@ -1,0 +1,175 @@
+"""The ledger in the database: requests appended, read back, added up; feedback to them.
+
+Sums are made of integers by the database. Appending the same request again changes nothing, so that a writer
+that does not know whether its row arrived may simply repeat it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, case, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from palier.adapters.records.tables import Connected, feedback, requests
+from palier.domain.comparison import Observation
+from palier.domain.ledger import LedgerRow
+from palier.errors import InputError
+
+_FIELDS = tuple(item.name for item in fields(LedgerRow))
+_COLUMNS = [requests.c[name] for name in _FIELDS]
+
+
+class LedgerRecords(Connected):
+    """The ledger of a database."""
+
+    def append_request(self, row: LedgerRow) -> None:
+        """Store ``row``; it is on its way to disk when this returns. The same (request, shadow or not) again
+        is ignored."""
+        values = {name: getattr(row, name) for name in _FIELDS} | {"is_shadow": row.arm == "shadow"}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(requests).values(values))
+        except IntegrityError:
+            if not self._has_request(row.request_id, is_shadow=values["is_shadow"]):
+                raise
+
+    def request(self, request_id: str) -> LedgerRow | None:
+        """The row that was served under this id; never a shadow row."""
+        is_served = requests.c.is_shadow.is_(False)
+        statement = select(*_COLUMNS).where(requests.c.request_id == request_id, is_served)
+        with self._engine.connect() as connection:
+            row = connection.execute(statement).first()
+        return None if row is None else _ledger_row(row)
+
+    def requests(
+        self,
+        since: datetime | None = None,
+        release_id: str | None = None,
+        limit: int = 1000,
+        *,
+        include_shadow: bool = False,
+    ) -> list[LedgerRow]:
+        """The newest ``limit`` rows, newest first; shadow rows only when asked for."""
+        statement = select(*_COLUMNS).order_by(requests.c.row_id.desc()).limit(limit)
+        if since is not None:
+            statement = statement.where(requests.c.created_at >= since)
+        if release_id is not None:
+            statement = statement.where(requests.c.release_id == release_id)
+        if not include_shadow:
+            statement = statement.where(requests.c.is_shadow.is_(False))
+        with self._engine.connect() as connection:
+            return [_ledger_row(row) for row in connection.execute(statement)]
+
+    def observations(self, rollout_id: str) -> list[Observation]:
+        """What a rollout is judged by, in order of arrival: served and shadow rows, without their texts."""
+        columns = requests.c
+        statement = (
+            select(
+                columns.request_id,
+                columns.arm,
+                columns.created_at,
+                columns.score,
+                columns.error.is_not(None).label("is_error"),
+                columns.latency_ms,
+                columns.cost_nanousd,
+            )
+            .where(columns.rollout_id == rollout_id)
+            .order_by(columns.row_id)
+        )
+        with self._engine.connect() as connection:
+            return [Observation(*row) for row in connection.execute(statement)]
+
+    def usage(self, since: datetime | None = None) -> dict[str, Any]:
+        """Requests, money (whole nano-dollars) and failures since then, in all and by release, rung,
+        language, key.
+
+        ``saved_nanousd`` is what the reference would have cost less what was paid, over the requests that
+        have a reference cost, and None when none has. Copies for a challenger stand apart under ``shadow``.
+        """
+        served = self._sums([], since, is_shadow=False)[0]
+        shadow = self._sums([], since, is_shadow=True)[0]
+        groups = {
+            f"by_{name}": self._sums([requests.c[column]], since, is_shadow=False)
+            for name, column in (
+                ("release", "release_id"),
+                ("rung", "rung"),
+                ("language", "language"),
+                ("key", "key_id"),
+            )
+        }
+        shadow_part = {name: shadow[name] for name in ("n_requests", "n_errors", "cost_nanousd")}
+        return served | groups | {"shadow": shadow_part}
+
+    def add_feedback(
+        self,
+        request_id: str,
+        key_id: str,
+        rating: int | None,
+        correction: str | None,
+        comment: str | None,
+        now: datetime,
+    ) -> None:
+        """Store what somebody thinks of an answer. Raises InputError when no such request was served."""
+        if not self._has_request(request_id, is_shadow=False):
+            raise InputError(f"No request with id {request_id!r}: it is the x-request-id of an answer.")
+        values = {"request_id": request_id, "key_id": key_id, "rating": rating, "created_at": now}
+        with self._engine.begin() as connection:
+            connection.execute(insert(feedback).values(correction=correction, comment=comment, **values))
+
+    def feedback(self, since: datetime | None = None) -> list[dict[str, Any]]:
+        """Feedback with the question, answer and language that it is about, oldest first."""
+        about = (requests.c.question, requests.c.answer, requests.c.language, requests.c.release_id)
+        is_served = (requests.c.request_id == feedback.c.request_id) & requests.c.is_shadow.is_(False)
+        statement = select(feedback, *about).join(requests, is_served).order_by(feedback.c.feedback_id)
+        if since is not None:
+            statement = statement.where(feedback.c.created_at >= since)
+        with self._engine.connect() as connection:
+            return [dict(row._mapping) for row in connection.execute(statement)]
+
+    def _has_request(self, request_id: str, *, is_shadow: bool) -> bool:
+        statement = select(requests.c.row_id).where(
+            requests.c.request_id == request_id, requests.c.is_shadow.is_(is_shadow)
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(statement).first() is not None
+
+    def _sums(
+        self, group: Sequence[ColumnElement[Any]], since: datetime | None, *, is_shadow: bool
+    ) -> list[dict[str, Any]]:
+        statement = select(*group, *_totals()).where(requests.c.is_shadow.is_(is_shadow))
+        if since is not None:
+            statement = statement.where(requests.c.created_at >= since)
+        statement = statement.group_by(*group).order_by(*group)
+        with self._engine.connect() as connection:
+            return [_plain_sums(dict(row._mapping)) for row in connection.execute(statement)]
+
+
+def _totals() -> list[ColumnElement[Any]]:
+    columns = requests.c
+    paid_where_known = case((columns.reference_cost_nanousd.is_not(None), columns.cost_nanousd))
+    return [
+        func.count().label("n_requests"),
+        func.sum(case((columns.error.is_not(None), 1), else_=0)).label("n_errors"),
+        func.sum(case((columns.abstained.is_(True), 1), else_=0)).label("n_abstained"),
+        func.sum(columns.cost_nanousd).label("cost_nanousd"),
+        func.sum(columns.reference_cost_nanousd).label("reference_cost_nanousd"),
+        func.sum(columns.reference_cost_nanousd - paid_where_known).label("saved_nanousd"),
+        func.avg(columns.latency_ms).label("latency_ms_mean"),
+        func.avg(columns.score).label("score_mean"),
+    ]
+
+
+def _plain_sums(sums: dict[str, Any]) -> dict[str, Any]:
+    """Postgres adds bigints up to Decimals: plain ints, exact; an empty sum is 0, but unknown where it may
+    be."""
+    for name in ("n_requests", "n_errors", "n_abstained", "cost_nanousd"):
+        sums[name] = int(sums[name] or 0)
+    for name in ("reference_cost_nanousd", "saved_nanousd"):
+        sums[name] = None if sums[name] is None else int(sums[name])
+    return sums
+
+
+def _ledger_row(row: Row[Any]) -> LedgerRow:
+    return LedgerRow(**row._mapping)

@@ -1,0 +1,208 @@
+"""Asks Elasticsearch for passages: BM25 and nearest vectors in one request, fused here.
+
+Knows queries and answers, not how an index comes to be (`search_index` does), and uses only what both the official image and the
+embedded node offer. Both searches keep to the question's language: a passage in the other one would be cited
+to somebody who cannot read it. The price: a fact that only the other language's documents hold is not found.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from elastic_transport import ObjectApiResponse
+from elasticsearch import ApiError, Elasticsearch, TransportError
+from numpy.typing import NDArray
+
+from palier.domain.answering import Hit, Question
+from palier.domain.documents import Lang, Passage
+from palier.domain.fusion import fuse
+from palier.errors import SearchError
+from palier.params import RetrievalParams
+
+TIMEOUT_S = 5.0
+RETRIES = 2
+FIELD_WEIGHTS: Mapping[Lang, Mapping[str, float]] = {
+    "en": {"title": 1.0, "headings": 1.0, "text": 1.0},
+    "fr": {"title": 1.0, "headings": 1.0, "text": 1.0},
+}
+"""How much a match in each field counts for BM25; chosen on training articles (docs/decisions/0003-fusion.md)."""
+PASSAGE_FIELDS = ("passage_id", "document_id", "lang", "title", "headings", "text", "start_line", "end_line")
+_MIXED_RETRIES = 3
+
+
+class Encoder(Protocol):
+    """Texts to unit vectors, float32 of shape (n, 384)."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+def connect(url: str, api_key: str | None = None, *, timeout_s: float = TIMEOUT_S) -> Elasticsearch:
+    """A client whose every call ends within ``timeout_s`` times the tries; nothing is sent yet."""
+    return Elasticsearch(
+        url, api_key=api_key, request_timeout=timeout_s, max_retries=RETRIES, retry_on_timeout=False
+    )
+
+
+def search_error(url: str, doing: str, error: ApiError | TransportError) -> SearchError:
+    """The client's error as ours: what was tried, where, what came back, and what to do."""
+    if isinstance(error, ApiError):
+        if error.status_code == 404:
+            remedy = "Run `palier build-index` for an index that is missing."
+        elif error.status_code in (401, 403):
+            remedy = "Check ELASTICSEARCH_API_KEY and its rights."
+        else:
+            remedy = "See the log of Elasticsearch (`palier services status` names it)."
+        return SearchError(f"Elasticsearch at {url} refused to {doing}: {error.status_code} {error}. {remedy}")
+    return SearchError(
+        f"Elasticsearch at {url} does not answer ({doing}: {type(error).__name__}). "
+        "Start it with `palier services up`, or set ELASTICSEARCH_URL."
+    )
+
+
+def url_of(client: Elasticsearch) -> str:
+    """Where ``client`` sends its requests."""
+    return next(iter(client.transport.node_pool.all())).base_url
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What the two searches of one question found: passages by id, BM25 scores and cosines (-1..1) by id."""
+
+    passages: Mapping[str, Passage]
+    bm25: Mapping[str, float]
+    cosine: Mapping[str, float]
+    index: str
+    """The physical index that both searches read; empty when nothing was found."""
+
+    def fused(self, dense_weight: float, k: int) -> list[Hit]:
+        """The best ``k`` by fused score."""
+        ranked = fuse(self.bm25, self.cosine, dense_weight)[:k]
+        return [
+            Hit(self.passages[key], score, self.bm25.get(key), self.cosine.get(key), self.index)
+            for key, score in ranked
+        ]
+
+
+class HybridRetriever:
+    """A `Retriever` over one index or alias. Safe to use from several threads."""
+
+    def __init__(self, client: Elasticsearch, index: str, encoder: Encoder, params: RetrievalParams) -> None:
+        self._client = client
+        self._index = index
+        self._encoder = encoder
+        self._params = params
+
+    def search(self, question: Question, k: int) -> list[Hit]:
+        """At most ``k`` passages in the question's language, best first; raises SearchError."""
+        candidates = self.candidates(question)
+        return candidates.fused(self._params.dense_weight.get(question.lang, 0.5), k)
+
+    def candidates(self, question: Question) -> Candidates:
+        """Both searches in one request; asked again when an alias moved between the two of them."""
+        vector = self._encoder.embed([question.standalone])[0]
+        size = self._params.candidates
+        bodies = [
+            lexical_body(question.standalone, question.lang, size),
+            dense_body(vector, question.lang, size),
+        ]
+        for _ in range(_MIXED_RETRIES):
+            found = _candidates(search_many(self._client, self._index, bodies))
+            if found is not None:
+                return found
+        raise SearchError(
+            f"The alias {self._index} at {url_of(self._client)} moved {_MIXED_RETRIES} times within one question. "
+            "Ask again."
+        )
+
+
+def lexical_body(text: str, lang: Lang, size: int) -> dict[str, Any]:
+    """BM25 over the analysed fields of ``lang``; a passage of another language has none of them."""
+    fields = [f"{field}_{lang}^{weight}" for field, weight in FIELD_WEIGHTS[lang].items()]
+    query = {"multi_match": {"query": text, "fields": fields, "type": "most_fields"}}
+    return {"query": query, "size": size, "_source": list(PASSAGE_FIELDS), "track_total_hits": False}
+
+
+def dense_body(vector: NDArray[np.float32], lang: Lang, size: int) -> dict[str, Any]:
+    """Nearest vectors among the passages of ``lang``."""
+    knn = {
+        "field": "vector",
+        "query_vector": vector.tolist(),
+        "k": size,
+        "num_candidates": max(100, 2 * size),
+        "filter": {"term": {"lang": lang}},
+    }
+    return {"knn": knn, "size": size, "_source": list(PASSAGE_FIELDS), "track_total_hits": False}
+
+
+def search_many(
+    client: Elasticsearch, index: str, bodies: Sequence[Mapping[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """The raw hits of each search, all sent in one request; raises SearchError, also for a part that failed."""
+    searches: list[Mapping[str, Any]] = [item for body in bodies for item in ({}, body)]
+    try:
+        answer: ObjectApiResponse[Any] = client.msearch(index=index, searches=searches)
+    except (ApiError, TransportError) as error:
+        raise search_error(url_of(client), f"search {index}", error) from error
+    return [_hits(part, index, url_of(client)) for part in answer["responses"]]
+
+
+def _hits(part: Mapping[str, Any], index: str, url: str) -> list[dict[str, Any]]:
+    failures = part.get("_shards", {}).get("failures")
+    if "error" in part or failures or part.get("timed_out"):
+        cause = part.get("error") or (failures[0]["reason"] if failures else {"type": "timed_out"})
+        raise SearchError(
+            f"Elasticsearch at {url} could not search {index}: {cause.get('type')}: {cause.get('reason', '')}. "
+            "Run `palier build-index` if the index is missing; else see its log."
+        )
+    hits: list[dict[str, Any]] = part["hits"]["hits"]
+    return hits
+
+
+def _candidates(answers: Sequence[Sequence[Mapping[str, Any]]]) -> Candidates | None:
+    """None when the two answers come from different physical indexes."""
+    lexical, dense = answers
+    indexes = {hit["_index"] for hits in answers for hit in hits}
+    if len(indexes) > 1:
+        return None
+    return Candidates(
+        passages={hit["_source"]["passage_id"]: passage_of(hit) for hits in answers for hit in hits},
+        bm25={hit["_source"]["passage_id"]: hit["_score"] for hit in lexical},
+        # Elasticsearch tells (1 + cosine) / 2, since its scores may not be negative.
+        cosine={hit["_source"]["passage_id"]: 2 * hit["_score"] - 1 for hit in dense},
+        index=next(iter(indexes), ""),
+    )
+
+
+def passage_of(hit: Mapping[str, Any]) -> Passage:
+    """The passage that a raw hit holds."""
+    return Passage(**{field: hit["_source"][field] for field in PASSAGE_FIELDS})
+
+
+def find_passage(client: Elasticsearch, index: str, passage_id: str) -> Passage | None:
+    """The passage of that id in ``index``; None when the index or the passage is gone. Raises SearchError."""
+    try:
+        found = client.options(ignore_status=404).get(index=index, id=passage_id)
+    except (ApiError, TransportError) as error:
+        raise search_error(url_of(client), f"read {passage_id}", error) from error
+    return passage_of(found.body) if found.body.get("found") else None
+
+
+def wait_ready(client: Elasticsearch, seconds: float = 30.0) -> None:
+    """Return once the cluster answers and its indexes can be searched; raises SearchError after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            health = client.cluster.health(wait_for_status="yellow", timeout="5s")
+            if health["status"] in ("yellow", "green"):
+                return
+            problem = f"its status is {health['status']}"
+        except (ApiError, TransportError) as error:
+            problem = type(error).__name__
+        if time.monotonic() > deadline:
+            raise SearchError(
+                f"Elasticsearch at {url_of(client)} is not ready after {seconds:.0f} s ({problem}). "
+                "Start it with `palier services up`, or set ELASTICSEARCH_URL."
+            )
+        time.sleep(0.2)

@@ -1,0 +1,111 @@
+"""A team's workspace on disk: where each thing lies, and writes that are there whole or not at all."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from palier.errors import NotReadyError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths of one workspace; see the design's section on it."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def documents(self) -> Path:
+        return self.root / "documents"
+
+    @property
+    def golden(self) -> Path:
+        return self.root / "golden"
+
+    @property
+    def corpus(self) -> Path:
+        return self.root / "data" / "corpus"
+
+    @property
+    def index_file(self) -> Path:
+        return self.root / "data" / "index.json"
+
+    @property
+    def outcomes(self) -> Path:
+        return self.root / "data" / "outcomes"
+
+    @property
+    def scores(self) -> Path:
+        return self.root / "data" / "scores"
+
+    @property
+    def cascade(self) -> Path:
+        return self.root / "data" / "cascade"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "data" / "evaluation"
+
+    @property
+    def release(self) -> Path:
+        return self.root / "data" / "release"
+
+    @property
+    def drift(self) -> Path:
+        return self.root / "data" / "drift"
+
+    @property
+    def encoder(self) -> Path:
+        return self.root / "models" / "encoder"
+
+    @property
+    def reader(self) -> Path:
+        return self.root / "models" / "reader"
+
+    @property
+    def scorer(self) -> Path:
+        return self.root / "models" / "scorer"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again: embeddings, checkpoints, remembered answers."""
+        return self.root / ".cache"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside, then rename: a reader sees the old file or the new one, never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Readable JSON with sorted keys, written whole."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str) + "\n")
+
+
+def read_json(path: Path, made_by: str) -> Any:
+    """Parsed JSON; NotReadyError naming the command that makes the file when it is not there."""
+    if not path.is_file():
+        raise NotReadyError(f"{path} is not there yet: run `palier {made_by}` first.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_jsonl(path: Path, made_by: str) -> list[dict[str, Any]]:
+    """All rows of a JSON-lines file; NotReadyError when it is not there."""
+    if not path.is_file():
+        raise NotReadyError(f"{path} is not there yet: run `palier {made_by}` first.")
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """One JSON object a line, written whole."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))

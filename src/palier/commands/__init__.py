@@ -1,0 +1,1 @@
+"""The command line, by room: stages, releases, services, and questions. Each command parses, calls, and prints."""

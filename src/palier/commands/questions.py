@@ -1,0 +1,177 @@
+"""Commands around answers: ask, trace to the line it rests on, sum up what was spent, and the keys to ask with."""
+
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from palier.adapters.records import Records
+from palier.adapters.runtime import read_manifest
+from palier.adapters.search import connect, find_passage
+from palier.commands.context import JsonOption, show, utc_now
+from palier.errors import NotReadyError, ServiceError
+from palier.settings import Settings
+
+app = typer.Typer()
+keys_app = typer.Typer(help="API keys of the gateway; only their hashes are stored.", no_args_is_help=True)
+KEY_FILE = "local-api-key"
+
+
+@app.command()
+def ask(
+    question: str,
+    model: Annotated[str, typer.Option(help="`palier`, or one rung: `palier-reader` …")] = "palier",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the running gateway, and print answer, citations, cost and saving."""
+    body = ask_gateway(Settings(), question, model)
+    show(body, as_json, describe_answer(body))
+
+
+@app.command()
+def trace(request_id: str, as_json: JsonOption = False) -> None:
+    """Lead from an answer to its release, index, corpus revision and the lines of the files it rests on."""
+    settings = Settings()
+    row = Records(settings.database_url).request(request_id)
+    if row is None:
+        raise NotReadyError(f"No request {request_id!r} in the ledger. Its id is in the x-request-id header.")
+    release = Records(settings.database_url).release(row.release_id or "")
+    manifest = read_manifest(Path(release.bundle_path)) if release else None
+    found = {
+        "request_id": row.request_id,
+        "at": row.created_at,
+        "question": row.question,
+        "answer": row.answer,
+        "arm": row.arm,
+        "rung": row.rung,
+        "attempts": row.attempts,
+        "cost_nanousd": row.cost_nanousd,
+        "release_id": row.release_id,
+        "git_sha": manifest.git_sha if manifest else None,
+        "models": {name: model.version for name, model in manifest.models.items()} if manifest else {},
+        "index": row.index,
+        "sources": [_source(settings, row.index or "", citation) for citation in row.citations],
+    }
+    show(found, as_json, _describe_trace(found))
+
+
+@app.command()
+def usage(
+    days: Annotated[int, typer.Option(help="How many days back.")] = 30, as_json: JsonOption = False
+) -> None:
+    """Requests, cost and saving of the last days, from the ledger."""
+    sums = Records(Settings().database_url).usage(since=utc_now() - timedelta(days=days))
+    show(sums, as_json, "\n".join(f"{name}: {value}" for name, value in sums.items()))
+
+
+@keys_app.command("create")
+def create_key(
+    name: str,
+    scope: Annotated[list[str] | None, typer.Option(help="ask, admin; repeatable.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key; it is shown once."""
+    records = Records(Settings().database_url)
+    key, plaintext = records.create_key(name, scope or ["ask"], utc_now())
+    show({"key_id": key.key_id, "key": plaintext}, as_json, f"{plaintext}\n(id {key.key_id}; shown only now)")
+
+
+@keys_app.command("list")
+def list_keys(as_json: JsonOption = False) -> None:
+    """All keys, without the secrets."""
+    keys = Records(Settings().database_url).list_keys()
+    lines = [f"{key.key_id}  {key.name}  {','.join(key.scopes)}  {key.revoked_at or 'valid'}" for key in keys]
+    show(keys, as_json, "\n".join(lines) or "No keys yet: `palier keys create NAME`.")
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: str) -> None:
+    """End a key; the gateway refuses it within seconds."""
+    Records(Settings().database_url).revoke_key(key_id, utc_now())
+    print(f"{key_id} is revoked.")
+
+
+def local_key(settings: Settings) -> str:
+    """A key for commands on this machine: from PALIER_API_KEY, or made once and kept readable by its owner only."""
+    if settings.api_key:
+        return settings.api_key.get_secret_value()
+    path = settings.state_dir / KEY_FILE
+    records = Records(settings.database_url)
+    if path.is_file() and records.find_key(path.read_text().strip()):
+        return path.read_text().strip()
+    _, plaintext = records.create_key("this machine", ["ask", "admin"], utc_now())
+    path.touch(mode=0o600)
+    path.write_text(plaintext)
+    return plaintext
+
+
+def ask_gateway(
+    settings: Settings, question: str, model: str = "palier", user: str | None = None
+) -> dict[str, Any]:
+    """The gateway's JSON answer, with its request id; raises ServiceError with the gateway's own message."""
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
+    if user:
+        body["user"] = user
+    headers = {"Authorization": f"Bearer {local_key(settings)}"}
+    url = f"{settings.gateway_url}/v1/chat/completions"
+    try:
+        reply = httpx.post(url, json=body, headers=headers, timeout=120)
+    except httpx.HTTPError as error:
+        raise ServiceError(
+            f"The gateway at {settings.gateway_url} does not answer ({error}). Start it with `palier services up`."
+        ) from error
+    if reply.is_error:
+        raise ServiceError(f"The gateway answered {reply.status_code}: {reply.text[:500]}")
+    content: dict[str, Any] = reply.json()
+    return {**content, "request_id": reply.headers.get("x-request-id", "")}
+
+
+def describe_answer(body: Mapping[str, Any]) -> str:
+    """An answer as a person reads it."""
+    palier = body["palier"]
+    lines = [body["choices"][0]["message"]["content"]]
+    for citation in palier["citations"]:
+        lines.append(f"  « {' '.join(citation['quote'].split())[:160]} »  {citation['document_id']}")
+    saved = palier["saved_usd"]
+    saving = "" if saved is None else f", saved about {saved:.9f} USD against the reference alone"
+    rungs = " > ".join(attempt["rung"] for attempt in palier["attempts"])
+    lines.append(
+        f"  cost {palier['cost_usd']:.9f} USD{saving}; rungs {rungs}; release {palier['release_id']}"
+    )
+    lines.append(f"  palier trace {body['request_id']}")
+    return "\n".join(lines)
+
+
+def _source(settings: Settings, index: str, citation: Mapping[str, Any]) -> dict[str, Any]:
+    """File and lines of a cited passage, from the index that the answer names; without them where it is gone."""
+    key = settings.elasticsearch_api_key
+    client = connect(settings.search_url, key.get_secret_value() if key else None)
+    passage = find_passage(client, index, citation["passage_id"])
+    place = {"start_line": passage.start_line, "end_line": passage.end_line} if passage else {}
+    return {
+        "document_id": citation["document_id"],
+        "corpus_revision": citation.get("revision"),
+        "passage_id": citation["passage_id"],
+        "quote": citation["quote"],
+        "file": f"documents/{citation['document_id']}.md",
+        **place,
+    }
+
+
+def _describe_trace(found: Mapping[str, Any]) -> str:
+    lines = [
+        f"{name}: {found[name]}" for name in ("question", "answer", "rung", "release_id", "git_sha", "index")
+    ]
+    lines += [f"model {name}: {version}" for name, version in found["models"].items()]
+    for source in found["sources"]:
+        place = f"{source['file']}:{source.get('start_line', '?')}-{source.get('end_line', '?')}"
+        lines.append(
+            f"source: {place} at corpus revision {source['corpus_revision']}\n  « {source['quote']} »"
+        )
+    if not found["sources"]:
+        print("This answer cites nothing.", file=sys.stderr)
+    return "\n".join(lines)

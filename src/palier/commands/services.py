@@ -1,0 +1,128 @@
+"""`palier services up|down|status`: the four embedded services, on loopback, supervised by pid files."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from palier.adapters.services import (
+    AirflowFolders,
+    ServiceSpec,
+    Supervisor,
+    airflow_spec,
+    gateway_spec,
+    mlflow_spec,
+    search_spec,
+)
+from palier.commands.context import JsonOption, show
+from palier.errors import InputError, MissingToolError
+from palier.settings import Settings, repository_root
+
+app = typer.Typer(help="Start, stop and look at the embedded services.", no_args_is_help=True)
+NAMES = ("search", "mlflow", "gateway", "airflow")
+NamesArgument = Annotated[list[str] | None, typer.Argument(help=f"Any of {', '.join(NAMES)}; default: all.")]
+
+
+@app.command()
+def up(names: NamesArgument = None) -> None:
+    """Start services and wait until they are healthy; those that run are left as they are."""
+    start(Settings(), names)
+
+
+@app.command()
+def down(names: NamesArgument = None) -> None:
+    """Stop services and everything that they started."""
+    settings = Settings()
+    supervisor = Supervisor(settings.state_dir / "services")
+    for name in reversed(_chosen(names)):
+        stopped = supervisor.down(name)
+        typer.echo(f"{name}: {'stopped' if stopped else 'was not running'}")
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> None:
+    """Say of each service whether it runs and is healthy."""
+    settings = Settings()
+    states = Supervisor(settings.state_dir / "services").status(list(specs(settings, NAMES)))
+    words = {
+        (True, True): "healthy",
+        (True, False): "running, not healthy",
+        (False, True): "not ours, but answers",
+    }
+    lines = [
+        f"{state.name:8} {words.get((state.is_running, state.is_healthy), 'stopped'):24} {state.url}"
+        for state in states
+    ]
+    show(states, as_json, "\n".join(lines))
+
+
+def start(settings: Settings, names: Sequence[str] | None = None) -> None:
+    """Start the named services (default: all), saying what happens; Airflow's pool is made when Airflow is up."""
+    supervisor = Supervisor(settings.state_dir / "services")
+    for spec in specs(settings, _chosen(names)):
+        running = supervisor.up(spec, _announce)
+        how = "was running" if running.was_running else f"healthy after {running.seconds:.0f} s"
+        typer.echo(f"{spec.name}: {how}, {running.url}", err=True)
+        if spec.name == "airflow":
+            from palier.adapters.airflow_api import AirflowApi
+
+            api = AirflowApi(settings.airflow_url)
+            api.ensure_pool("dvc", 1, "One DVC command at a time in the workspace")
+
+
+def specs(settings: Settings, names: Sequence[str]) -> Iterator[ServiceSpec]:
+    """What each named service is; Elasticsearch is left out where ELASTICSEARCH_URL names another."""
+    root, binaries = repository_root(), Path(sys.executable).parent
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+        "TOKENIZERS_PARALLELISM": "false",
+        "PALIER_WORKSPACE": str(settings.workspace.resolve()),
+        "PALIER_STATE_DIR": str(settings.state_dir.resolve()),
+        "MLFLOW_TRACKING_URI": settings.tracking_url,
+        "ELASTICSEARCH_URL": settings.search_url,
+    }
+    for name in names:
+        if name == "search" and settings.elasticsearch_url is None:
+            yield search_spec(root / "search_node", settings.state_dir / "search", settings.search_port, env)
+        elif name == "mlflow" and settings.mlflow_url is None:
+            yield mlflow_spec(binaries, root, settings.mlflow_port, env)
+        elif name == "airflow":
+            folders = AirflowFolders(settings.state_dir / "airflow", root / "dags", settings.workspace)
+            yield airflow_spec(binaries, root, settings.airflow_port, folders, env)
+        elif name == "gateway":
+            serving_env = {**env, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
+            yield gateway_spec(gateway_python(), root, settings.gateway_port, serving_env)
+
+
+def gateway_python() -> Path:
+    """The interpreter of the gateway's own environment (no torch, MLflow, Airflow, DVC), made when missing or old."""
+    root = repository_root()
+    venv, lock = root / ".venv-gateway", root / "requirements" / "gateway.txt"
+    stamp = venv / "lock.txt"
+    if stamp.is_file() and stamp.read_bytes() == lock.read_bytes():
+        return venv / "bin" / "python"
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv is None:
+        raise MissingToolError("uv is not installed. Run `make setup`, which installs it.")
+    python = venv / "bin" / "python"
+    subprocess.run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, venv], check=True)
+    subprocess.run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, lock], check=True)
+    stamp.write_bytes(lock.read_bytes())
+    return python
+
+
+def _chosen(names: Sequence[str] | None) -> list[str]:
+    unknown = set(names or ()) - set(NAMES)
+    if unknown:
+        raise InputError(f"No service {', '.join(sorted(unknown))}. There are: {', '.join(NAMES)}.")
+    return [name for name in NAMES if not names or name in names]
+
+
+def _announce(name: str, seconds: float, message: str) -> None:
+    typer.echo(f"  {name}: {message} ({seconds:.0f} s)", err=True)

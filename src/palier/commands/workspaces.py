@@ -1,0 +1,130 @@
+"""`palier init`, `palier doctor`, `palier bench`: a workspace to start from, what is missing, and the benchmarks."""
+
+import importlib
+import inspect
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from palier.adapters.services.processes import is_port_free
+from palier.adapters.versioning import init_workspace
+from palier.commands.context import JsonOption, show
+from palier.errors import InputError
+from palier.settings import Settings, repository_root
+
+app = typer.Typer()
+BENCHMARKS = ("retrieval", "answers", "cascade", "rollout")
+
+
+@app.command()
+def init(
+    folder: Path,
+    documents: Annotated[Path | None, typer.Option(help="Copy this folder of documents in.")] = None,
+    golden: Annotated[Path | None, typer.Option(help="Copy this folder of golden questions in.")] = None,
+) -> None:
+    """Make FOLDER a workspace: git and DVC, params.yaml and dvc.yaml, folders for documents and golden questions."""
+    make_workspace(folder, documents, golden)
+    print(
+        f"Workspace at {folder}. Put documents into {folder / 'documents'}/<language>/, then run `palier run`."
+    )
+
+
+def make_workspace(folder: Path, documents: Path | None, golden: Path | None) -> None:
+    """`init` without words; InputError when the sources are not folders or the workspace is there."""
+    for source in (documents, golden):
+        if source is not None and not source.is_dir():
+            raise InputError(f"{source} is not a folder.")
+    init_workspace(folder, repository_root())
+    for source, name in ((documents, "documents"), (golden, "golden")):
+        if source is not None:
+            shutil.copytree(source, folder / name, dirs_exist_ok=True)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Look at this machine: tools, ports, models, disk; say what is missing and how to get it."""
+    findings = _findings(Settings())
+    lines = [f"{'ok  ' if finding['ok'] else 'FIX '} {finding['what']}" for finding in findings]
+    show(findings, as_json, "\n".join(lines))
+    if not all(finding["ok"] for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    name: str,
+    out: Annotated[Path, typer.Option(help="Where the JSON goes.")],
+    data: Annotated[list[Path] | None, typer.Option(help="Input files; repeatable.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Query rows (cascade).")] = None,
+    lang: Annotated[str | None, typer.Option(help="en or fr (retrieval, answers).")] = None,
+    max_questions: Annotated[int | None, typer.Option(help="A sample instead of all questions.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Split seeds (cascade).")] = None,
+    seed: int = 7,
+) -> None:
+    """Run the benchmark NAME (retrieval, answers, cascade, rollout) and write the contract's JSON."""
+    if name not in BENCHMARKS:
+        raise InputError(f"No benchmark {name!r}. There are: {', '.join(BENCHMARKS)}.")
+    missing = [path for path in [*(data or []), *([queries] if queries else [])] if not path.is_file()]
+    if missing:
+        raise InputError(f"No file {missing[0]}.")
+    run = importlib.import_module(f"bench.{name}").run
+    given = {
+        "data": data or [],
+        "outcomes": (data or [None])[0],
+        "queries": queries,
+        "out": out,
+        "lang": lang,
+        "max_questions": max_questions,
+        "seeds": seeds,
+        "seed": seed,
+        "search_url": Settings().search_url,
+    }
+    run(**_accepted(run, given))
+    print(out)
+
+
+def _accepted(run: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Of what the command line gave, what this benchmark takes; its own defaults fill what was not given."""
+    parameters = inspect.signature(run).parameters
+    chosen = {name: value for name, value in given.items() if name in parameters}
+    return {
+        name: value
+        for name, value in chosen.items()
+        if value is not None or parameters[name].default is inspect.Parameter.empty
+    }
+
+
+def _findings(settings: Settings) -> list[dict[str, Any]]:
+    from palier.adapters.catalogue import load_catalogue, resolve
+    from palier.errors import PalierError
+
+    found = [_finding(shutil.which("git") is not None, "git (apt-get install git)")]
+    found.append(_finding(sys.version_info[:2] == (3, 11), f"Python 3.11 (this is {sys.version.split()[0]})"))
+    for name in load_catalogue():
+        try:
+            resolve(name, cache=settings.state_dir / "models", hub_url=settings.hub_url)
+            found.append(_finding(True, f"model {name}"))
+        except PalierError as error:
+            found.append(_finding(False, f"model {name}: {error}"))
+    for service, port in _ports(settings).items():
+        state = "free" if is_port_free(port) else "in use (ours, or see `palier services status`)"
+        found.append(_finding(True, f"port {port} for {service}: {state}"))
+    free_gb = shutil.disk_usage(settings.state_dir.parent).free / 1e9
+    found.append(_finding(free_gb > 5, f"{free_gb:.0f} GB of disk free (5 are needed)"))
+    return found
+
+
+def _finding(ok: bool, what: str) -> dict[str, Any]:
+    return {"ok": ok, "what": what}
+
+
+def _ports(settings: Settings) -> dict[str, int]:
+    return {
+        "gateway": settings.gateway_port,
+        "airflow": settings.airflow_port,
+        "mlflow": settings.mlflow_port,
+        "search": settings.search_port,
+    }

@@ -1,0 +1,159 @@
+"""All ordered chains of rungs, swept over all thresholds, brought down to one Pareto front.
+
+Chains up to depth 3 are complete; a deeper one grows from the chains that stand on the front so far (a beam),
+which may miss a chain whose beginning is poor. Knows a table and constraints; knows nothing of references,
+margins or confidence about quality. A budget holds for the *upper bound* of the mean cost, so that new
+questions keep it too.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+
+from palier.domain.cascade.guarantee import upper_cost
+from palier.domain.cascade.outcomes import Bools, Floats, OutcomeTable
+from palier.domain.cascade.replay import Replayed, chain_steps, replay
+from palier.domain.cascade.sweep import StepRows, Sweep, pareto, sweep
+from palier.domain.money import NANOUSD_PER_USD
+
+COARSE_CELLS = 4096
+FINE_CELLS = 65_536
+COMPLETE_DEPTH = 3
+LATE_SHARE = 0.05
+"""A p95 limit is a limit on the share of late questions."""
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What an owner asks for: several at once, each optional.
+
+    ``budget_nanousd``: mean per question. ``latency_p95_ms``: of the whole climb. ``max_share``: share of
+    questions that may reach a rung. ``forbidden``: languages whose questions never go to a rung.
+    """
+
+    budget_nanousd: int | None = None
+    latency_p95_ms: float | None = None
+    max_share: Mapping[str, float] = field(default_factory=dict)
+    forbidden: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One operating point: means of cost (nano-dollars) and quality over the rows it was swept on."""
+
+    cost_nanousd: float
+    quality: float
+    chain: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    abstain_below: float = 0.0
+
+    def replay(self, table: OutcomeTable) -> Replayed:
+        """The point's decisions on ``table``, its "I don't know" counted where its worth is known."""
+        done = replay(table, self.chain, self.thresholds)
+        if table.abstain_quality is None or self.abstain_below <= 0:
+            return done
+        quality = np.where(done.score < self.abstain_below, table.abstain_quality, done.quality)
+        return Replayed(
+            quality, done.score, done.cost_nanousd, done.latency_ms, done.n_steps, done.final_rung
+        )
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A table prepared for the search, and how it is to be searched."""
+
+    table: OutcomeTable
+    quality: Floats
+    constraints: Constraints
+    alpha: float
+    max_depth: int
+
+    def front(self) -> list[Point]:
+        """The Pareto front by rising cost; empty when the constraints leave nothing."""
+        points = _best(self._points(chain_list(self.table, min(self.max_depth, COMPLETE_DEPTH))))
+        for _ in range(COMPLETE_DEPTH, self.max_depth):
+            grown = {(*point.chain, rung) for point in points for rung in range(self.table.n_rungs)}
+            fresh = [chain for chain in sorted(grown) if len(set(chain)) == len(chain)]
+            points = _best([*points, *self._points(fresh)])
+        return points
+
+    def finer(self, point: Point) -> Point:
+        """The cheapest thresholds of the point's chain that are worth no less, looked for closely."""
+        candidates = [
+            found
+            for found in self._points([point.chain], FINE_CELLS)
+            if found.quality >= point.quality and found.cost_nanousd <= point.cost_nanousd
+        ]
+        return min(candidates, key=lambda found: found.cost_nanousd, default=point)
+
+    def _points(self, chains: Sequence[tuple[int, ...]], cells: int = COARSE_CELLS) -> Iterator[Point]:
+        for chain in chains:
+            for trust_last in (True, False)[: 1 + (len(chain) > 1)]:
+                steps = self._steps(chain, trust_last=trust_last)
+                swept = sweep(steps, cells)
+                yield from self._allowed(chain, swept, last=0.0 if trust_last else 1.0)
+
+    def _steps(self, chain: tuple[int, ...], *, trust_last: bool) -> list[StepRows]:
+        steps = chain_steps(
+            self.table,
+            chain,
+            self.quality,
+            trust_last=trust_last,
+            latency_limit_ms=self.constraints.latency_p95_ms,
+        )
+        capped = [self.table.rungs.index(name) for name in self.constraints.max_share]
+        if not capped:
+            return steps
+        reached = [np.cumsum([self.table.serves[:, r] * (r == c) for r in chain], axis=0) for c in capped]
+        return [
+            StepRows(step.score, np.column_stack([step.totals, *(share[depth] for share in reached)]))
+            for depth, step in enumerate(steps)
+        ]
+
+    def _allowed(self, chain: tuple[int, ...], swept: Sweep, *, last: float) -> Iterator[Point]:
+        means = swept.means.reshape(-1, swept.means.shape[-1])
+        allowed = np.flatnonzero(self._keeps_constraints(means))
+        if len(allowed) == 0:
+            return
+        front = allowed[pareto(means[allowed, 1], means[allowed, 0])]
+        for flat in front:
+            quality, cost = float(means[flat, 0]), float(means[flat, 1]) * NANOUSD_PER_USD
+            yield Point(cost, quality, chain, (*swept.thresholds(int(flat)), last))
+
+    def _keeps_constraints(self, means: Floats) -> Bools:
+        keeps = means[:, 3] <= (LATE_SHARE if self.constraints.latency_p95_ms else 1.0)
+        for column, share in enumerate(self.constraints.max_share.values(), start=4):
+            keeps &= means[:, column] <= share
+        if self.constraints.budget_nanousd is not None:
+            bound = upper_cost(means[:, 1], means[:, 2], self.table.n_rows, self.alpha)
+            keeps &= bound * NANOUSD_PER_USD <= self.constraints.budget_nanousd
+        return np.asarray(keeps)
+
+
+def chain_list(table: OutcomeTable, max_depth: int) -> list[tuple[int, ...]]:
+    """All ordered chains of at most ``max_depth`` rungs that leave no row without an answer."""
+    chains = (
+        chain
+        for depth in range(1, min(max_depth, table.n_rungs) + 1)
+        for chain in permutations(range(table.n_rungs), depth)
+    )
+    served: dict[frozenset[int], bool] = {}
+    return [chain for chain in chains if _serves_all(table, frozenset(chain), served)]
+
+
+def _serves_all(table: OutcomeTable, rungs: frozenset[int], known: dict[frozenset[int], bool]) -> bool:
+    if rungs not in known:
+        known[rungs] = bool(table.serves[:, sorted(rungs)].any(axis=1).all())
+    return known[rungs]
+
+
+def _best(points: Iterator[Point] | Sequence[Point]) -> list[Point]:
+    """The Pareto front of points; of equals the shorter chain stays."""
+    found = sorted(points, key=lambda point: (len(point.chain), point.chain))
+    if not found:
+        return []
+    cost = np.array([point.cost_nanousd for point in found])
+    quality = np.array([point.quality for point in found])
+    return [found[i] for i in pareto(cost, quality)]

@@ -1,0 +1,60 @@
+"""Joins two rankings into one: scores of each are brought to 0..1 and added with a weight per language.
+
+Pure arithmetic on (id, score) pairs; where they come from is not known here. Fused in the client, because the server's
+own rank fusion needs a paid licence. The price: min-max looks only at the candidates of one question, so
+fused scores of two questions cannot be compared; the raw scores travel beside them for that.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def min_max(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores mapped to 0..1 within the mapping; all 1.0 when they are equal."""
+    if not scores:
+        return {}
+    low, high = min(scores.values()), max(scores.values())
+    if high == low:
+        return dict.fromkeys(scores, 1.0)
+    return {key: (score - low) / (high - low) for key, score in scores.items()}
+
+
+def fuse(
+    lexical: Mapping[str, float], dense: Mapping[str, float], dense_weight: float
+) -> list[tuple[str, float]]:
+    """(id, score) best first: ``(1 - w) * lexical + w * dense`` after min-max; an absent id counts as 0.
+
+    Where one side is empty the other one decides alone, whatever the weight. Ties keep the order of their ids, so
+    that the result does not depend on the order of arrival.
+    """
+    if not lexical or not dense:
+        dense_weight = 0.0 if lexical else 1.0
+    left, right = min_max(lexical), min_max(dense)
+    fused = {
+        key: (1 - dense_weight) * left.get(key, 0.0) + dense_weight * right.get(key, 0.0)
+        for key in left.keys() | right.keys()
+    }
+    return sorted(fused.items(), key=lambda item: (-item[1], item[0]))
+
+
+def choose_weight(
+    questions: Sequence[tuple[Mapping[str, float], Mapping[str, float], str]], weights: Sequence[float]
+) -> float:
+    """The weight with the best mean reciprocal rank of the gold id over (lexical, dense, gold id) triples.
+
+    The middle of the best plateau is taken: neighbours of a peak that is one weight wide are often worse.
+    """
+    quality = np.array([_mean_reciprocal_rank(questions, weight) for weight in weights])
+    best = [weight for weight, value in zip(weights, quality, strict=True) if value >= quality.max() - 0.002]
+    return best[len(best) // 2]
+
+
+def _mean_reciprocal_rank(
+    questions: Sequence[tuple[Mapping[str, float], Mapping[str, float], str]], weight: float
+) -> float:
+    total = 0.0
+    for lexical, dense, gold in questions:
+        ids = [key for key, _ in fuse(lexical, dense, weight)[:10]]
+        total += 1.0 / (ids.index(gold) + 1) if gold in ids else 0.0
+    return total / max(1, len(questions))

@@ -1,0 +1,216 @@
+"""Cuts a document into passages along its own structure.
+
+A passage lies within one heading, whole blocks are kept together, and it is closed at the first block end past a
+number of words. Only a block of more than twice that number is cut: a table between rows (each part repeats the header, which
+a row means nothing without), a list between its outer items, prose between sentences; code never. The price: passages differ in length,
+and a long code block is longer than an encoder reads.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from palier.domain.documents import Document, Passage, passage_id
+from palier.domain.markdown_blocks import Block, read_blocks
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'»”)\]]*\s+")
+_MARKUP = re.compile(r"[*_`]|<[^>]+>|\{\s*#[^}]*\}|\[\^[^\]]+\]")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_FIRST_ITEM = re.compile(r"^[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Blocks of one passage to be, below a path of headings."""
+
+    path: tuple[Block, ...]
+    blocks: tuple[Block, ...]
+    is_section: bool
+    """True when it holds all that stands directly under its last heading."""
+
+    @property
+    def n_words(self) -> int:
+        return _n_words(self.blocks)
+
+
+def split_document(document: Document, passage_words: int) -> list[Passage]:
+    """The passages of ``document`` in order; at least one for any text that is not blank.
+
+    ``headings`` is the path of headings above the passage without one that repeats the title; ``text`` is whole
+    lines of the file (blocks joined by a blank line), ``start_line`` to ``end_line`` point into the file.
+    """
+    blocks = read_blocks(document.text)
+    if all(block.kind == "heading" for block in blocks):
+        blocks = [Block("paragraph", block.lines, block.start_line) for block in blocks]
+    seen: Counter[tuple[str, str]] = Counter()
+    passages = []
+    for piece in _packed(list(_pieces(blocks, passage_words)), passage_words):
+        text = "\n\n".join(block.text for block in piece.blocks)
+        headings = _joined(piece.path, document.title)
+        key = passage_id(document.document_id, headings, text, seen[headings, text])
+        seen[headings, text] += 1
+        start, end = piece.blocks[0].start_line, piece.blocks[-1].end_line
+        passages.append(
+            Passage(key, document.document_id, document.lang, document.title, headings, text, start, end)
+        )
+    return passages
+
+
+def first_heading(text: str) -> str:
+    """Plain words of the first heading, or nothing."""
+    headings = (block.title for block in read_blocks(text) if block.kind == "heading" and block.title)
+    return plain_heading(next(headings, ""))
+
+
+def plain_heading(text: str) -> str:
+    """A heading without emphasis, code marks, link targets and anchors."""
+    return " ".join(_MARKUP.sub("", _LINK.sub(r"\1", text)).split())
+
+
+def _pieces(blocks: Sequence[Block], words: int) -> Iterator[_Piece]:
+    """Each section whole, or in several pieces where it is long; in the order of the file."""
+    path: tuple[Block, ...] = ()
+    section: list[Block] = []
+    for block in blocks:
+        if block.kind != "heading":
+            section.append(block)
+            continue
+        yield from _section_pieces(path, section, words)
+        section = []
+        path = (*(above for above in path if above.level < block.level), block)
+    yield from _section_pieces(path, section, words)
+
+
+def _section_pieces(path: tuple[Block, ...], section: Sequence[Block], words: int) -> Iterator[_Piece]:
+    groups: list[list[Block]] = [[]]
+    for part in (part for block in section for part in _parts(block, words)):
+        n_words = _n_words(groups[-1])
+        if n_words >= words or (n_words and n_words + _n_words([part]) > 2 * words):
+            groups.append([])
+        groups[-1].append(part)
+    for group in groups:
+        if group:
+            yield _Piece(path, tuple(group), is_section=len(groups) == 1)
+
+
+def _packed(pieces: Sequence[_Piece], words: int) -> Iterator[_Piece]:
+    """Short neighbouring sections together up to ``words`` words; what has its own length stays alone."""
+    run: list[_Piece] = []
+    for piece in pieces:
+        fits = piece.is_section and sum(other.n_words for other in run) + piece.n_words <= words
+        if run and not (fits and run[-1].is_section):
+            yield _together(run)
+            run = []
+        run.append(piece)
+    if run:
+        yield _together(run)
+
+
+def _together(run: Sequence[_Piece]) -> _Piece:
+    """One piece below the headings that all of ``run`` share; the others stand in its text."""
+    if len(run) == 1:
+        return run[0]
+    shared = 0
+    while all(len(piece.path) > shared and piece.path[shared] == run[0].path[shared] for piece in run):
+        shared += 1
+    blocks: list[Block] = []
+    for before, piece in zip([None, *run], run, strict=False):
+        known = before.path if before else run[0].path[:shared]
+        blocks += [heading for heading in piece.path[shared:] if heading not in known]
+        blocks += piece.blocks
+    return _Piece(run[0].path[:shared], tuple(blocks), is_section=True)
+
+
+def _joined(path: Sequence[Block], title: str) -> str:
+    names = [plain_heading(heading.title) for heading in path]
+    return " > ".join(name for name in names if name and name.casefold() != title.casefold())
+
+
+def _n_words(blocks: Sequence[Block]) -> int:
+    return sum(len(block.text.split()) for block in blocks)
+
+
+def _parts(block: Block, words: int) -> list[Block]:
+    """``block`` itself, or its parts of about ``words`` words when it has more than twice as many."""
+    if block.kind == "code" or _n_words([block]) <= 2 * words:
+        return [block]
+    if block.kind == "table":
+        return _cut_table(block, words)
+    if block.kind == "list" and len(items := _outer_items(block)) > 1:
+        return [part for run in _runs(items, words) for part in _cut_prose_if_long(run, words)]
+    return _cut_prose(block, words)
+
+
+def _cut_prose_if_long(block: Block, words: int) -> list[Block]:
+    return _cut_prose(block, words) if _n_words([block]) > 2 * words else [block]
+
+
+def _cut_table(table: Block, words: int) -> list[Block]:
+    """Runs of rows, each under the table's header; the lines told are the rows' own."""
+    header, first_row = table.lines[:2], table.start_line + 2
+    rows = [Block("table", (row,), first_row + i) for i, row in enumerate(table.lines[2:])]
+    return [replace(run, header=header) for run in _runs(rows, words)]
+
+
+def _outer_items(block: Block) -> list[Block]:
+    """The items of the outermost level, each with what is nested in it."""
+    indents = [len(line) - len(line.lstrip()) for line in block.lines if _FIRST_ITEM.match(line)]
+    outer = min(indents)
+    starts = [
+        i
+        for i, line in enumerate(block.lines)
+        if _FIRST_ITEM.match(line) and len(line) - len(line.lstrip()) == outer
+    ]
+    ends = [*starts[1:], len(block.lines)]
+    return [
+        Block("list", tuple(block.lines[start:end]), block.start_line + start)
+        for start, end in zip([0, *starts[1:]], ends, strict=True)
+    ]
+
+
+def _runs(pieces: Sequence[Block], words: int) -> list[Block]:
+    """Neighbouring pieces joined until each run has ``words`` words."""
+    runs: list[list[Block]] = [[]]
+    for piece in pieces:
+        if runs[-1] and _n_words(runs[-1]) + _n_words([piece]) > words:
+            runs.append([])
+        runs[-1].append(piece)
+    return [_run(pieces) for pieces in runs]
+
+
+def _run(pieces: Sequence[Block]) -> Block:
+    lines = [line for piece in pieces for line in piece.lines]
+    while len(lines) > 1 and not lines[-1].strip():
+        lines.pop()
+    return Block(pieces[0].kind, tuple(lines), pieces[0].start_line)
+
+
+def _cut_prose(block: Block, words: int) -> list[Block]:
+    """Runs of sentences. A sentence longer than ``words`` words is cut between words."""
+    parts: list[Block] = []
+    start = end = 0
+    for cut in _cuts(block.text, words):
+        if start < end and len(block.text[start:cut].split()) > words:
+            parts.append(_slice(block, start, end))
+            start = end
+        end = cut
+    return [*parts, _slice(block, start, len(block.text))]
+
+
+def _cuts(text: str, words: int) -> Iterator[int]:
+    """Offsets at which ``text`` may be cut, in order, its end included."""
+    at = 0
+    for end in [*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]:
+        for n, word in enumerate(re.finditer(r"\S+\s*", text[at:end]), 1):
+            if n % words == 0:
+                yield at + word.end()
+        at = end
+        yield end
+
+
+def _slice(block: Block, start: int, end: int) -> Block:
+    raw = block.text[start:end]
+    text = raw.strip()
+    first = block.start_line + block.text.count("\n", 0, start + len(raw) - len(raw.lstrip()))
+    return Block(block.kind, tuple(text.split("\n")), first)

@@ -1,0 +1,99 @@
+"""Where an answer stands in a text: its occurrences, the line or sentence around it, the items of a list or table.
+
+Knows characters, lines and Markdown's bullets and pipes; nothing of models. What it gives back as a quote stands
+word for word in the text. The price of reading lines instead of parsing: a pipe inside a table cell starts a cell.
+"""
+
+import re
+from collections.abc import Sequence
+
+_BULLET = re.compile(r"^[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+")
+_RULE = re.compile(r"^[\s|:=-]+$")
+_SENTENCE_END = re.compile(r"[.!?…]['\"»”)*_]*\s+(?=[\"'«“(*_]*[\w])")
+_EMPHASIS = re.compile(r"\*\*|__|`|(?<!\w)[*_]|[*_](?!\w)")
+_REMARK = re.compile(r"^[\s*_]*([(:–—→])")
+_LABEL = re.compile(r"([:–—→])\s*[*_]*\s*$")
+ITEMS = "; "
+
+
+def occurrences(text: str, answer: str) -> tuple[tuple[int, int], ...]:
+    """All (start, end) of ``answer`` in ``text`` as whole words; case, emphasis marks and line ends aside."""
+    words = answer.split()
+    if not words:
+        return ()
+    pattern = r"[\s*_`]+".join(re.escape(word) for word in words)
+    before = r"(?<!\w)" if words[0][0].isalnum() else ""
+    after = r"(?!\w)" if words[-1][-1].isalnum() else ""
+    return tuple(match.span() for match in re.finditer(before + pattern + after, text, re.IGNORECASE))
+
+
+def plain_answer(text: str) -> str:
+    """``text`` as it is said: without emphasis, bullets, outer pipes and surplus white space."""
+    bare = _EMPHASIS.sub("", _BULLET.sub("", text))
+    return " ".join(bare.split()).strip(" |;,:")
+
+
+def quote_around(text: str, start: int, end: int) -> str:
+    """The piece of ``text`` that holds the span: whole lines of a list or table, or else whole sentences."""
+    first, last = text.rfind("\n", 0, start) + 1, _line_end(text, max(start, end - 1))
+    lines = text[first:last]
+    if "\n" in lines or "|" in lines or _BULLET.match(lines):
+        return lines.strip()
+    first, last = _paragraph(text, first, last)
+    breaks = [first, *(first + match.end() for match in _SENTENCE_END.finditer(text[first:last])), last]
+    return text[max(b for b in breaks if b <= start) : min(b for b in breaks if b >= end)].strip()
+
+
+def block_answer(text: str, start: int, end: int) -> str:
+    """The items that a span over several lines covers, joined by "; ": a table's column, or the items of a list.
+
+    A span within one line is not a block: it is given back as it is.
+    """
+    first, last = text.rfind("\n", 0, start) + 1, _line_end(text, max(start, end - 1))
+    lines = [line for line in text[first:last].split("\n") if line.strip()]
+    if len(lines) < 2:
+        return plain_answer(text[start:end])
+    before = start - first
+    after = end - (text.rfind("\n", 0, end) + 1)
+    items = _cells(lines, before, after) if "|" in lines[0] else _list_items(lines, before)
+    if remark := _REMARK.match(lines[-1][after:]):  # the last item stops before a remark: so do the others
+        items = [item.split(remark[1], 1)[0] for item in items]
+    return ITEMS.join(plain for item in items if (plain := plain_answer(item)))
+
+
+def _line_end(text: str, position: int) -> int:
+    found = text.find("\n", position)
+    return len(text) if found < 0 else found
+
+
+def _paragraph(text: str, first: int, last: int) -> tuple[int, int]:
+    """The bounds of the paragraph around whole lines: blank lines, bullets, tables and headings end it."""
+    while first > 0 and _is_prose(text[text.rfind("\n", 0, first - 1) + 1 : first - 1]):
+        first = text.rfind("\n", 0, first - 1) + 1
+    while last < len(text) and _is_prose(text[last + 1 : _line_end(text, last + 1)]):
+        last = _line_end(text, last + 1)
+    return first, last
+
+
+def _is_prose(line: str) -> bool:
+    return bool(line.strip()) and "|" not in line and not _BULLET.match(line) and not line.startswith("#")
+
+
+def _cells(lines: Sequence[str], before: int, after: int) -> list[str]:
+    """The cells of the rows from the column where the span starts to the one where it ends."""
+    left = lines[0][:before].count("|")
+    right = max(left, lines[-1][: max(0, after)].rstrip(" |").count("|"))
+    rows = [line.split("|") for line in lines if not _RULE.match(line)]
+    return [" ".join(cell.strip() for cell in row[left : right + 1]) for row in rows]
+
+
+def _list_items(lines: Sequence[str], before: int) -> list[str]:
+    """The items of the first line's depth; after a label when the span starts after one."""
+    depth = _indent(lines[0])
+    items = [_BULLET.sub("", line) for line in lines if _indent(line) == depth or not _BULLET.match(line)]
+    label = _LABEL.search(lines[0][:before])
+    return [item.split(label[1], 1)[-1] for item in items] if label else items
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

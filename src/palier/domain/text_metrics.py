@@ -1,0 +1,76 @@
+"""How near an answer is to a right one, in words: exact match, token F1, and the F1 of saying "no answer".
+
+Knows strings only. Texts are compared as SQuAD does (Rajpurkar et al. 2016, section 6.1: case, punctuation, articles
+and white space aside), with French articles and elisions beside the English ones, and accents aside, since people
+leave them out when they type. The price: two answers that differ in an accent alone are the same to us.
+"""
+
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from palier.domain.documents import Lang
+
+_ARTICLES: dict[Lang, re.Pattern[str]] = {
+    "en": re.compile(r"\b(a|an|the)\b"),
+    "fr": re.compile(r"\b(le|la|les|un|une|des|du|au|aux)\b|\b[ld]['’]"),
+}
+_PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}«»“”‘’…–—•·]")
+_NUMBER_MARK = re.compile(r"(?<=\d)[.,](?=\d)")
+
+
+def normal(text: str, lang: Lang) -> str:
+    """``text`` in lower case without accents, articles, punctuation and surplus white space.
+
+    A decimal point or comma inside a number becomes a point that stays: 12.90 is neither 1290 nor 12 90.
+    """
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
+    bare = _ARTICLES[lang].sub(" ", bare)
+    kept = _NUMBER_MARK.sub("\0", bare)
+    return " ".join(_PUNCTUATION.sub(" ", kept).replace("\0", ".").split())
+
+
+def exact_match(answer: str, reference: str, lang: Lang) -> float:
+    """1.0 when both are the same after `normal`, else 0.0."""
+    return float(normal(answer, lang) == normal(reference, lang))
+
+
+def token_f1(answer: str, reference: str, lang: Lang) -> float:
+    """Harmonic mean of precision and recall over words, each counted as often as it occurs; 0..1.
+
+    When either side has no words left, 1.0 if both have none, else 0.0.
+    """
+    said, wanted = normal(answer, lang).split(), normal(reference, lang).split()
+    if not said or not wanted:
+        return float(said == wanted)
+    shared = sum((Counter(said) & Counter(wanted)).values())
+    return 2 * shared / (len(said) + len(wanted))
+
+
+def best_f1(answer: str, references: Sequence[str], lang: Lang) -> float:
+    """The highest token F1 over the acceptable answers; ValueError when there are none."""
+    return _best(token_f1, answer, references, lang)
+
+
+def best_exact_match(answer: str, references: Sequence[str], lang: Lang) -> float:
+    """1.0 when the answer matches one of the acceptable ones; ValueError when there are none."""
+    return _best(exact_match, answer, references, lang)
+
+
+def no_answer_f1(abstained: Sequence[bool], unanswerable: Sequence[bool]) -> float:
+    """F1 of the class "no answer": how well abstentions and unanswerable questions agree; 0..1.
+
+    1.0 when there was nothing to abstain from and nothing was abstained from. Lengths must agree.
+    """
+    pairs = list(zip(abstained, unanswerable, strict=True))
+    hits = sum(said and right for said, right in pairs)
+    named = sum(abstained) + sum(unanswerable)
+    return 2 * hits / named if named else 1.0
+
+
+def _best(measure: Callable[[str, str, Lang], float], answer: str, references: Sequence[str], lang: Lang) -> float:
+    if not references:
+        raise ValueError("No reference answer to compare with: leave unanswerable questions out.")
+    return max(measure(answer, reference, lang) for reference in references)

@@ -1,0 +1,112 @@
+"""Stage `package-release`: corpus revision, index, models, cascade and prompt become one immutable bundle.
+
+The bundle is made beside and renamed; its id is a hash of what is in it, so that packaging the same things twice
+gives the same release.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from palier.adapters.catalogue import load_catalogue, sha256_file
+from palier.adapters.workspace import Workspace, read_json, write_text
+from palier.domain.answering import Cascade
+from palier.domain.bundle import MANIFEST, BundledModel, Interval95, Manifest, release_id
+from palier.params import LadderParams, Params, WriterRung
+
+SERVED = {
+    "encoder": ("model.onnx", "tokenizer.json", "config.json"),
+    "reader": ("model.onnx", "tokenizer.json", "config.json"),
+    "scorer": ("scorer.json",),
+}
+"""What the gateway loads of each model; adapters and checkpoints stay in the workspace."""
+
+
+@dataclass(frozen=True)
+class PackageResult:
+    """The bundle's folder and its manifest."""
+
+    bundle: Path
+    manifest: Manifest
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {name: interval.value for name, interval in self.manifest.evaluation.items()}
+
+
+def run(params: Params, root: Path, *, git_sha: str, now: datetime) -> PackageResult:
+    """Write data/release; NotReadyError naming the stage whose result is missing."""
+    workspace = Workspace(root)
+    index = read_json(workspace.index_file, "build-index")
+    chosen = read_json(workspace.cascade / "cascade.json", "tune-cascade")
+    evaluation = read_json(workspace.evaluation / "metrics.json", "evaluate-release")
+    rungs = read_json(workspace.outcomes / "rungs.json", "record-outcomes")["admitted"]
+    corpus = read_json(workspace.corpus / "manifest.json", "version-documents")
+    ladder = LadderParams(
+        cpu_usd_per_hour=params.ladder.cpu_usd_per_hour,
+        rungs={name: params.ladder.rungs[name] for name in rungs},
+    )
+    content: dict[str, Any] = {
+        "corpus_revision": corpus["revision"],
+        "index": index["index"],
+        "index_settings": index.get("settings", {}),
+        "prompt": params.prompt,
+        "retrieval": params.retrieval.model_dump(mode="json"),
+        "ladder": ladder.model_dump(mode="json"),
+        "models": {name: model.model_dump(mode="json") for name, model in _models(workspace, ladder).items()},
+        "cascade": Cascade.model_validate(chosen["cascade"]).model_dump(mode="json"),
+        "reference_rung": chosen["reference_rung"],
+    }
+    manifest = Manifest.model_validate(
+        content
+        | {
+            "release_id": release_id(content),
+            "created_at": now,
+            "git_sha": git_sha,
+            "reference_cost_nanousd": chosen["reference_cost_nanousd"],
+            "guarantee": chosen["guarantee"],
+            "evaluation": {name: Interval95.model_validate(value) for name, value in evaluation.items()},
+        }
+    )
+    _write_bundle(workspace, manifest)
+    return PackageResult(workspace.release, manifest)
+
+
+def _models(workspace: Workspace, ladder: LadderParams) -> Mapping[str, BundledModel]:
+    models = {name: _bundled(workspace, name, files) for name, files in SERVED.items()}
+    catalogue = load_catalogue()
+    for name, rung in ladder.rungs.items():
+        if isinstance(rung, WriterRung):
+            entry = catalogue[rung.model]
+            models[name] = BundledModel(
+                name=rung.model,
+                version="catalogue",
+                licence=entry.licence,
+                files=dict(entry.files),
+                from_catalogue=True,
+            )
+    return models
+
+
+def _bundled(workspace: Workspace, name: str, files: tuple[str, ...]) -> BundledModel:
+    folder = workspace.root / "models" / name
+    hashes = {file: sha256_file(folder / file) for file in files}
+    data = {"golden": sha256_file(workspace.corpus / "golden.jsonl")} if name != "encoder" else {}
+    version = hashes[files[0]][:12]
+    return BundledModel(name=f"palier-{name}", version=version, licence="Apache-2.0", files=hashes, data=data)
+
+
+def _write_bundle(workspace: Workspace, manifest: Manifest) -> None:
+    partial = workspace.release.with_name(".release.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for name, files in SERVED.items():
+        for file in files:
+            target = partial / "models" / name / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(workspace.root / "models" / name / file, target)
+    write_text(partial / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    shutil.rmtree(workspace.release, ignore_errors=True)
+    partial.replace(workspace.release)

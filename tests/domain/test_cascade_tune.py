@@ -1,0 +1,168 @@
+"""The choice keeps what it promises: margin, budget, honesty about few rows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from palier.domain.cascade.guarantee import longest_proven, lower_bound
+from palier.domain.cascade.optimise import Tuned, abstain_below, tune
+from palier.domain.cascade.outcomes import OutcomeTable
+from palier.domain.cascade.search import Constraints
+from palier.errors import InputError
+from tests.domain.cascade_tables import climb_row, drawn_table
+
+
+def tuned(table: OutcomeTable, *, budget: int | None = None, margin: float = 0.03, seed: int = 0) -> Tuned:
+    return tune(
+        table,
+        budget_nanousd=budget,
+        margin=margin,
+        confidence=0.9,
+        max_depth=3,
+        rng=np.random.default_rng(seed),
+    )
+
+
+def test_many_rows_prove_a_cheaper_cascade() -> None:
+    """With 2,000 rows and scores that know something, the margin is proven well below the reference's cost."""
+    found = tuned(drawn_table(np.random.default_rng(0), 2000, 3))
+    assert found.status == "proven"
+    assert found.guarantee.met
+    assert found.guarantee.bound >= -0.03
+    assert found.cost is not None
+    assert found.cost.value < 0.8 * found.reference_cost_nanousd
+    assert "proven" in found.reason
+
+
+def test_the_cascade_that_is_handed_over_does_what_was_promised() -> None:
+    """`climb` with the chosen cascade, row by row, gives the quality and the cost of the chosen point."""
+    table = drawn_table(np.random.default_rng(1), 300, 3, languages=True)
+    found = tuned(table, budget=1200)
+    assert found.cascade is not None
+    assert found.point is not None
+    climbs = [climb_row(table, found.cascade, row) for row in range(table.n_rows)]
+    assert np.mean([quality for _, quality in climbs]) == pytest.approx(
+        found.point.replay(table).quality.mean()
+    )
+    assert np.mean([done.cost_nanousd for done, _ in climbs]) == pytest.approx(found.point.cost_nanousd)
+
+
+def test_budget_holds_on_new_rows() -> None:
+    """On rows never seen, the mean cost stays within 5 % of the budget in nearly all of 40 draws."""
+    kept = 0
+    for seed in range(40):
+        table = drawn_table(np.random.default_rng(seed), 700, 3)
+        found = tuned(table.take(np.arange(300)), budget=900, seed=seed)
+        assert found.point is not None
+        spent = found.point.replay(table.take(np.arange(300, 700))).cost_nanousd.mean()
+        kept += spent <= 1.05 * 900
+    assert kept >= 38
+
+
+def test_infeasible_budget_is_an_answer() -> None:
+    """A budget under the cheapest rung's price gives no cascade, and says why."""
+    found = tuned(drawn_table(np.random.default_rng(2), 100, 3), budget=10)
+    assert found.status == "infeasible"
+    assert found.cascade is None
+    assert "rung0" in found.reason
+    assert "raise it" in found.reason
+
+
+def test_unproven_margin_is_said() -> None:
+    """With 60 rows a margin of one point cannot be proven: the choice says so instead of pretending."""
+    found = tuned(drawn_table(np.random.default_rng(3), 60, 3), margin=0.01)
+    assert found.status == "unproven"
+    assert not found.guarantee.met
+    assert found.cascade is not None
+
+
+def test_too_few_rows_leave_the_reference_alone() -> None:
+    """With 10 rows nothing is chosen from them."""
+    found = tuned(drawn_table(np.random.default_rng(4), 10, 3))
+    assert found.cascade is not None
+    assert [step.rung for step in found.cascade.steps] == ["rung2"]
+    assert "too few" in found.reason
+
+
+def test_one_rung_is_its_own_reference() -> None:
+    """A ladder of one rung gives that rung and claims nothing."""
+    found = tuned(drawn_table(np.random.default_rng(4), 50, 1))
+    assert found.cascade is not None
+    assert [step.rung for step in found.cascade.steps] == ["rung0"]
+    assert not found.guarantee.met
+
+
+@pytest.mark.parametrize("n", [150, 400])
+def test_guarantee_is_kept(n: int) -> None:
+    """Of 60 choices that claim the margin as proven, no more than alpha (10 %, plus chance) lose it."""
+    population = drawn_table(np.random.default_rng(99), 6000, 3)
+    claimed, broken = 0, 0
+    for seed in range(60):
+        rows = np.random.default_rng(seed).permutation(population.n_rows)
+        found = tuned(population.take(rows[:n]), margin=0.05, seed=seed)
+        if found.guarantee.met and found.point is not None:
+            rest = population.take(rows[n:])
+            change = found.point.replay(rest).quality.mean() - rest.quality[:, 2].mean()
+            claimed, broken = claimed + 1, broken + (change < -0.05)
+    assert broken <= 11  # the 97.5 % point of a binomial of 60 at 10 %
+    assert claimed > 0 or n < 200
+
+
+def test_forbidden_language_never_reaches_the_rung() -> None:
+    """French questions never go to the dearest rung, and the cascade says so by itself."""
+    table = drawn_table(np.random.default_rng(6), 400, 3, languages=True)
+    found = tune(
+        table,
+        budget_nanousd=None,
+        margin=0.05,
+        confidence=0.9,
+        max_depth=3,
+        rng=np.random.default_rng(0),
+        constraints=Constraints(forbidden={"rung2": ("fr",)}),
+    )
+    assert found.cascade is not None
+    assert all(step.languages == ("en",) for step in found.cascade.steps if step.rung == "rung2")
+
+
+def test_silence_where_silence_is_worth_more() -> None:
+    """Scores below which "I don't know" is right are found; without a clear gain the assistant keeps talking."""
+    score = np.linspace(0.05, 0.95, 200)
+    answered = (score > 0.4).astype(float)
+    assert 0.35 < abstain_below(score, answered, 1 - answered) < 0.45
+    assert abstain_below(score, np.ones(200), np.zeros(200)) == 0.0
+
+
+def test_abstaining_is_part_of_the_choice() -> None:
+    """Where low scores mean unanswerable questions, the cascade abstains and is better for it."""
+    table = drawn_table(np.random.default_rng(7), 600, 2)
+    unanswerable = np.arange(600) % 4 == 0
+    quality, score = table.quality.copy(), table.score.copy()
+    quality[unanswerable], score[unanswerable] = 0.0, score[unanswerable] * 0.2
+    silent = replace(table, quality=quality, score=score, abstain_quality=unanswerable.astype(float))
+    found = tuned(silent, margin=0.05)
+    assert found.cascade is not None
+    assert found.cascade.abstain_below > 0
+    assert found.guarantee.difference > 0.1
+
+
+def test_no_common_rung_is_an_error() -> None:
+    """A table in which every rung lacks a language has no reference."""
+    table = drawn_table(np.random.default_rng(8), 40, 2, languages=True)
+    quality = table.quality.copy()
+    quality[table.row_languages == "fr", 0] = np.nan
+    quality[table.row_languages == "en", 1] = np.nan
+    with pytest.raises(InputError, match="every language"):
+        tuned(replace(table, quality=quality))
+
+
+def test_lower_bound_counts_one_worst_row() -> None:
+    """Ten equal rows do not prove equality: the added worst row keeps the bound below zero."""
+    assert lower_bound(np.zeros(10), 0.1) < -0.09
+    assert lower_bound(np.zeros(5000), 0.1) > -0.001
+
+
+def test_fixed_sequence_stops_at_the_first_failure() -> None:
+    """A later candidate that would pass does not count once an earlier one failed."""
+    good, bad = np.zeros(2000), np.full(2000, -0.5)
+    assert longest_proven([good, good, bad, good], 0.05, 0.1) == 2

@@ -1,0 +1,42 @@
+"""Questions are told apart by language from one line of text, in the forms that people really type."""
+
+import pytest
+
+from palier.domain.documents import Lang
+from palier.domain.language import detect_language, french_balance
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("What time do you close on Sundays?", "en"),
+        ("À quelle heure fermez-vous le dimanche ?", "fr"),
+        ("a quelle heure vous fermez", "fr"),
+        ("how much is the large margherita", "en"),
+        ("C'est combien la grande margherita ?", "fr"),
+        ("what's on the Valentine's menu", "en"),
+        ("livraison lundi", "fr"),
+        ("delivery fee Lyon", "en"),
+        ("Y a-t-il une pizza sans gluten ?", "fr"),
+        ("QUI A ÉCRIT CE MENU ?", "fr"),
+    ],
+)
+@pytest.mark.parametrize("default", ["en", "fr"])
+def test_a_question_is_recognised_whatever_the_default(text: str, expected: Lang, default: Lang) -> None:
+    assert detect_language(text, default=default) == expected
+
+
+@pytest.mark.parametrize("default", ["en", "fr"])
+def test_a_text_of_names_only_takes_the_default(default: Lang) -> None:
+    assert french_balance("Margherita 33 cm") == 0
+    assert detect_language("Margherita 33 cm", default=default) == default
+
+
+def test_a_text_without_clue_follows_the_latest_turn_that_has_one() -> None:
+    earlier = ["What is in the calzone?", "Quels sont vos horaires ?", "Margherita"]
+    assert detect_language("Napoli", earlier) == "fr"
+
+
+@pytest.mark.parametrize("text", ["", "   ", "42", "🍕🍕", "?!"])
+def test_text_without_words_gives_the_default(text: str) -> None:
+    assert detect_language(text, default="fr") == "fr"
