@@ -15,47 +15,36 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.rollout_rivals import RIVALS
+from bench.report import Report, metric, tell
+from bench.rollout_rivals import RIVALS, Result, Rival
 from bench.rollout_traffic import (
     SCENARIOS,
     SLO_MS,
     Outcomes,
     Scenario,
     Traffic,
+    count_rows,
     draw_traffic,
     made_up_pool,
     recorded_pool,
 )
-from palier.domain.bootstrap import mean_interval
 from palier.domain.comparison import METRICS, Comparison, Observation, compare, losses_of
 from palier.domain.rollout import Rollout, assign_arm
-from palier.domain.sequential import evidence_of_less, evidence_of_more
-from palier.params import RolloutParams
+from palier.domain.sequential import best_so_far, evidence_of_less, evidence_of_more, standing
+from palier.params import RolloutParams, load_params
+from palier.settings import repository_root
 
-Result = Literal["rolled_back", "promoted", "inconclusive"]
+N_REQUESTS = 2000
+"""Served requests after which a rollout without an ending counts as inconclusive."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
-RULES = RolloutParams(
-    shadow_requests=40,
-    canary_shares=(0.2, 0.5),
-    requests_per_share=60,
-    max_requests=2000,
-    alpha=0.05,
-    quality_margin=0.05,
-    error_margin=0.02,
-    latency_margin=0.15,
-    latency_slo_ms=SLO_MS,
-    cost_margin=0.5,
-)
-"""As in params.yaml."""
-
-MOSTLY_SHADOW = RULES.model_copy(update={"shadow_requests": 150, "requests_per_share": 15, "canary_shares": (0.3,)})
-"""The quickest way for little traffic: most of the evidence from copies, then a short canary."""
+LONG_SHADOW = {"shadow_requests": 200, "canary_shares": (0.2, 0.5), "requests_per_share": 20}
+"""Most of the evidence from copies of requests, then a short canary: for little traffic."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +57,19 @@ class Ending:
 
 def play_ours(traffic: Traffic, rules: RolloutParams) -> Ending:
     """Our rule, looked at after every request."""
-    played = play_arms(traffic, rules)
+    n_all = min(len(traffic.keys), rules.max_requests)
+    for n in (150, 500):  # most endings come early: do not play what nobody would see
+        ending = _play_until(min(n, n_all), traffic, rules)
+        if ending.result != "inconclusive":
+            return ending
+    return _play_until(n_all, traffic, rules)
+
+
+def _play_until(n: int, traffic: Traffic, rules: RolloutParams) -> Ending:
+    """The ending within the first ``n`` requests; inconclusive when there is none."""
+    played = play_arms(n, traffic, rules)
     comparisons = compare(played.observations, played.canary_started_at)
     worse, fine = _crossings(comparisons, rules)
-    n = min(len(traffic.keys), rules.max_requests)
     n_served = np.arange(1, n + 1)
     n_known = np.searchsorted([_completed_by(pair) for pair in comparisons], n_served, side="right")
     is_worse = np.concatenate([[False], worse])[n_known]
@@ -99,10 +97,10 @@ def _crossings(comparisons: list[Comparison], rules: RolloutParams) -> tuple[NDA
     )
     worse = np.zeros(len(comparisons), dtype=np.bool_)
     fine = np.ones(len(comparisons), dtype=np.bool_)
-    for metric in METRICS:
-        seen = losses_of(metric, comparisons, margins[metric], rules.latency_slo_ms)
-        worse |= evidence_of_more(seen.losses, seen.margins) >= np.log(len(METRICS) / rules.alpha)
-        fine &= evidence_of_less(seen.losses, seen.margins) >= np.log(1 / rules.alpha)
+    for name in METRICS:
+        seen = losses_of(name, comparisons, margins[name], rules.latency_slo_ms)
+        worse |= best_so_far(evidence_of_more(seen.losses, seen.margins)) >= np.log(len(METRICS) / rules.alpha)
+        fine &= standing(evidence_of_less(seen.losses, seen.margins)) >= np.log(1 / rules.alpha)
     return worse, fine
 
 
@@ -116,10 +114,10 @@ class Played:
     ready_after: int
 
 
-def play_arms(traffic: Traffic, rules: RolloutParams) -> Played:
-    """Shadow, then each share until the challenger had its requests, then the last share to the end."""
-    n = min(len(traffic.keys), rules.max_requests)
-    stages = _stages(traffic, rules)
+def play_arms(n: int, traffic: Traffic, rules: RolloutParams) -> Played:
+    """The first ``n`` requests: shadow, then each share until the challenger had its requests there, then the
+    last share."""
+    stages = stages_of(traffic, rules)
     champion, challenger = _observed(traffic.champion, n), _observed(traffic.challenger, n)
     observations: list[Observation] = []
     step, n_at_share, ready_after = 0, 0, n + 1
@@ -140,7 +138,7 @@ def play_arms(traffic: Traffic, rules: RolloutParams) -> Played:
     return Played(observations, START + timedelta(seconds=rules.shadow_requests), ready_after)
 
 
-def _stages(traffic: Traffic, rules: RolloutParams) -> list[Rollout]:
+def stages_of(traffic: Traffic, rules: RolloutParams) -> list[Rollout]:
     """The rollout at each of its shares, under an id that follows from the traffic."""
     rollout_id = f"rollout-{zlib.crc32(traffic.champion.score.tobytes()):08x}"
     return [Rollout(rollout_id, "a", "b", "canary", share, START, START, rules) for share in rules.canary_shares]
@@ -161,81 +159,69 @@ def _observed(outcomes: Outcomes, n: int) -> list[Observation]:
     ]
 
 
-def play_all(rule: Callable[[Traffic], Ending], scenario: Scenario, pool: Outcomes, setting: "Setting") -> list[Ending]:
-    """The rule on ``n_simulations`` independent rollouts; the same traffic for every rule."""
+Rule = Callable[[Traffic], Ending]
+
+
+def play_all(rule: Rule, scenario: Scenario, pool: Outcomes, n_simulations: int, seed: int) -> list[Ending]:
+    """The rule on independent rollouts; the same traffic for every rule."""
     endings = []
-    for number in range(setting.n_simulations):
-        rng = np.random.default_rng([setting.seed, zlib.crc32(repr(scenario).encode()), number])
-        endings.append(rule(draw_traffic(pool, scenario, setting.n_requests, rng)))
+    for number in range(n_simulations):
+        rng = np.random.default_rng([seed, zlib.crc32(repr(scenario).encode()), number])
+        endings.append(rule(draw_traffic(pool, scenario, N_REQUESTS, rng)))
     return endings
 
 
-@dataclass(frozen=True)
-class Setting:
-    """How much is simulated."""
-
-    n_simulations: int
-    seed: int
-    n_requests: int = RULES.max_requests
-
-
-def rules_to_compare() -> dict[str, Callable[[Traffic], Ending]]:
-    """Ours with the params of params.yaml and with a long shadow phase, and the others."""
-    ours = {
-        "palier": lambda traffic: play_ours(traffic, RULES),
-        "palier_mostly_shadow": lambda traffic: play_ours(traffic, MOSTLY_SHADOW),
+def rules_to_compare(rules: RolloutParams) -> dict[str, Rule]:
+    """Ours as it is set and with a long shadow phase, and the others."""
+    long_shadow = rules.model_copy(update=LONG_SHADOW)
+    ours: dict[str, Rule] = {
+        "palier": lambda traffic: play_ours(traffic, rules),
+        "palier_long_shadow": lambda traffic: play_ours(traffic, long_shadow),
     }
-    rivals = {name: _as_rule(rival) for name, rival in RIVALS.items()}
-    return ours | rivals
+    return ours | {name: _as_rule(rival) for name, rival in RIVALS.items()}
 
 
-def _as_rule(rival: Callable[[Traffic], tuple[str, int]]) -> Callable[[Traffic], Ending]:
-    def rule(traffic: Traffic) -> Ending:
-        result, n_requests = rival(traffic)
-        return Ending(result, n_requests)  # type: ignore[arg-type]  # the rivals speak the same three words
-
-    return rule
+def _as_rule(rival: Rival) -> Rule:
+    return lambda traffic: Ending(*rival(traffic))
 
 
 def summarise(endings: list[Ending], rng: np.random.Generator) -> dict[str, Any]:
     """Shares of endings with their intervals, medians, and how many had been promoted by 200, 400 and
     1000."""
     summary: dict[str, Any] = {
-        result: mean_interval([float(seen.result == result) for seen in endings], rng).rounded()
+        result: metric([float(seen.result == result) for seen in endings], rng)
         for result in ("rolled_back", "promoted", "inconclusive")
     }
     counts = [seen.n_requests for seen in endings]
-    summary["requests_median"] = float(np.median(counts))
+    summary["requests_median"] = summary["seconds_median"] = float(np.median(counts))
     summary["requests_p90"] = float(np.quantile(counts, 0.9))
-    summary["seconds_median"] = summary["requests_median"]
     for limit in (200, 400, 1000):
         by_then = [float(seen.result == "promoted" and seen.n_requests <= limit) for seen in endings]
-        summary[f"promoted_by_{limit}"] = round(float(np.mean(by_then)), 4)
+        summary[f"promoted_by_{limit}"] = metric(by_then, rng)
     return summary
 
 
 def run(data: list[Path], out: Path, *, n_simulations: int = 1000, seed: int = 7) -> dict[str, Any]:
-    """Simulate every rule on every scenario and write the report to ``out``; the report.
+    """Simulate every rule on every scenario under the repository's params.yaml; the report, written to
+    ``out`` too.
 
     ``data``: ledgers in JSON lines, or nothing for made-up traffic.
     """
-    setting = Setting(n_simulations, seed)
+    rules = load_params(repository_root() / "params.yaml").rollout.model_copy(update={"latency_slo_ms": SLO_MS})
     pool = recorded_pool(data) if data else made_up_pool(np.random.default_rng([seed, 0]))
+    told = {"n_simulations": n_simulations, "seed": seed, "requests_per_s": 1, "n_requests": N_REQUESTS}
+    report = Report("rollout", told | {"palier": rules.model_dump(mode="json"), "palier_long_shadow": LONG_SHADOW})
+    for path in data:
+        report.add_data(path, count_rows(path))
+    results: dict[str, dict[str, Any]] = {}
     rng = np.random.default_rng([seed, 1])
-    results: dict[str, Any] = {}
-    for rule_name, rule in rules_to_compare().items():
+    for name, rule in rules_to_compare(rules).items():
+        results[name] = {}
         for scenario_name, scenario in SCENARIOS.items():
-            summary = summarise(play_all(rule, scenario, pool, setting), rng)
-            results.setdefault(rule_name, {})[scenario_name] = summary
-            print(f"{rule_name:22} {scenario_name:16} {_line(summary)}", flush=True)
-    params = {
-        "n_simulations": n_simulations,
-        "seed": seed,
-        "requests_per_s": 1,
-        "palier": RULES.model_dump(mode="json"),
-    }
-    params["palier_mostly_shadow"] = MOSTLY_SHADOW.model_dump(mode="json")
-    return write_report("rollout", data, params, results, out)
+            summary = summarise(play_all(rule, scenario, pool, n_simulations, seed), rng)
+            results[name][scenario_name] = summary
+            tell(f"{name:20} {scenario_name:16} {_line(summary)}")
+    return report.write(out, results)
 
 
 def _line(summary: dict[str, Any]) -> str:

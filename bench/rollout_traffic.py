@@ -1,9 +1,9 @@
 """Traffic for the rollout benchmark: what champion and challenger would each do with the same request.
 
-Every request has both potential outcomes, so that shadow copies, canaries and all rules are played on the very same
-traffic. Requests are drawn from a pool of rows: of a recorded ledger, or made up here. The challenger answers a
-share of questions exactly as the champion does, the others like some other row of the pool, and is then made worse
-in the way that the scenario says. No rule is told the scenario.
+Every request has both potential outcomes, so that shadow copies, canaries and all rules are played on the
+very same traffic. Requests are drawn from a pool of rows: of a recorded ledger, or made up here. The
+challenger answers a share of questions exactly as the champion does, the others like some other row of the
+pool, and is then made worse in the way that the scenario says. No rule is told the scenario.
 """
 
 import json
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from palier.errors import InputError
 
 Column = NDArray[np.float64]
 
@@ -24,7 +26,8 @@ SLO_MS = 2000.0
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What one arm does with each request: score (0..1, 0 on error), is_error, latency_ms, cost_nanousd; all (n,)."""
+    """What one arm does with each request: score (0..1, 0 on error), is_error, latency_ms, cost_nanousd; all
+    (n,)."""
 
     score: Column
     is_error: Column
@@ -38,8 +41,8 @@ class Outcomes:
 @dataclass(frozen=True)
 class Scenario:
     """How the challenger differs: the mean score falls by ``score_drop``, ``errors`` more requests fail,
-    ``slow`` more requests take over the objective, costs are multiplied by ``cost_factor``. With ``users`` sticky
-    users of unlike difficulty share the traffic. ``is_worse`` says what a rule ought to find."""
+    ``slow`` more requests take over the objective, costs are multiplied by ``cost_factor``. With ``users``
+    sticky users of unlike difficulty share the traffic."""
 
     score_drop: float = 0.0
     errors: float = 0.0
@@ -47,10 +50,6 @@ class Scenario:
     cost_factor: float = 1.0
     same_answer: float = SAME_ANSWER
     users: int | None = None
-
-    @property
-    def is_worse(self) -> bool:
-        return self.score_drop > 0.05 or self.errors > 0.02 or self.slow > 0.15 or self.cost_factor > 1.5
 
 
 SCENARIOS = {
@@ -69,8 +68,8 @@ SCENARIOS = {
 
 
 def made_up_pool(rng: np.random.Generator, n: int = POOL_ROWS) -> Outcomes:
-    """A champion of middling quality: three answers in four are good, one request in 200 fails, one in 25 is slow,
-    one in five climbs to a rung that costs six times as much."""
+    """A champion of middling quality: three answers in four are good, one request in 200 fails, one in 25 is
+    slow, one in five climbs to a rung that costs six times as much."""
     score = np.where(rng.random(n) < 0.75, rng.beta(8, 2, n), rng.beta(2, 5, n))
     is_error = (rng.random(n) < 0.005).astype(np.float64)
     latency = rng.lognormal(np.log(300), 0.5, n) + np.where(rng.random(n) < 0.04, SLO_MS, 0.0)
@@ -79,15 +78,26 @@ def made_up_pool(rng: np.random.Generator, n: int = POOL_ROWS) -> Outcomes:
 
 
 def recorded_pool(paths: Sequence[Path]) -> Outcomes:
-    """The served rows of ledgers in JSON lines with the ledger's field names; raises ValueError when there are none."""
-    lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    rows = [row for row in map(json.loads, lines) if row.get("arm") != "shadow" and _is_scored(row)]
+    """The served rows of ledgers in JSON lines with the ledger's field names; raises InputError when there
+    are none."""
+    rows = [json.loads(line) for path in paths for line in _lines(path)]
+    rows = [row for row in rows if row.get("arm") != "shadow" and _is_scored(row)]
     if not rows:
-        raise ValueError(f"No served, scored ledger rows in {[str(path) for path in paths]}.")
+        names = ", ".join(str(path) for path in paths)
+        raise InputError(f"No served and scored ledger rows in {names}: give JSON lines with the ledger's fields.")
     failed = np.array([row.get("error") is not None for row in rows], dtype=np.float64)
     score = np.array([0.0 if row.get("error") else float(row["score"]) for row in rows])
     latency = np.array([float(row["latency_ms"]) for row in rows])
     return Outcomes(score, failed, latency, np.array([float(row["cost_nanousd"]) for row in rows]))
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def count_rows(path: Path) -> int:
+    """How many rows a ledger file has."""
+    return len(_lines(path))
 
 
 def _is_scored(row: dict[str, object]) -> bool:

@@ -47,10 +47,10 @@ FILES = (
     "piaf11_fr.jsonl.gz",
     "nq_open_oracle_en.jsonl.gz",
 )
-MAX_TOKENS = 288
-ENGLISH_ROWS = 4200  # answerable ones, of each epoch
-UNANSWERABLE_ROWS = 1000
-FOREIGN_SHARE = {"fr": 0.25, "en": 0.15}  # rows beside a passage without the answer, per answerable row
+MAX_TOKENS = 224
+ENGLISH_ROWS = 2400  # answerable ones, of each epoch
+UNANSWERABLE_ROWS = 500
+FOREIGN_SHARE = {"fr": 0.2, "en": 0.15}  # rows beside a passage without the answer, per answerable row
 MASK_SHARE = 0.06
 MASK_ID = 103
 
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=75)
     parser.add_argument("--steps", type=int, default=100_000, help="end after this many steps, if sooner")
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()

@@ -21,9 +21,7 @@ router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(requir
     responses={401: {"model": ErrorBody}, 403: {"model": ErrorBody}},
     summary="Active releases, the rollout, and the history",
 )
-async def read_releases(
-    gateway: GatewayPart, limit: Annotated[int, Query(ge=1, le=1000)] = 50
-) -> dict[str, Any]:
+async def read_releases(gateway: GatewayPart, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
     """`serving` says what this gateway has in memory, which may differ while a bundle is loading or
     refused.
     """

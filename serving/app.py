@@ -28,15 +28,14 @@ Each answer carries a `palier` object: which rung answered, what it cost, what i
 estimates: they compare with the mean cost of the dearest rung, as it was recorded."""
 
 
-def create_app(
-    settings: Settings | None = None, *, load: Load = load_release, limits: Limits | None = None
-) -> FastAPI:
+def create_app(settings: Settings | None = None, *, load: Load = load_release, limits: Limits | None = None) -> FastAPI:
     """The app; ``load`` turns a bundle into a release (other ways of making one can be put in its place)."""
     metrics = Metrics()
     app = FastAPI(
         title="Palier",
         version="1",
         description=DESCRIPTION,
+        responses={"default": {"model": problems.ErrorBody, "description": "An error, in OpenAI's shape."}},
         lifespan=_lifespan(settings or Settings(), load, limits or Limits(), metrics),
     )
     app.add_middleware(Envelope, metrics=metrics)

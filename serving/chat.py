@@ -71,9 +71,7 @@ def _response(body: ChatRequest, asked: Asked, given: Given) -> Response:
         return Response(whole.model_dump_json(), media_type="application/json", headers=headers)
     include_usage = body.stream_options is not None and body.stream_options.include_usage
     events = chat_answers.events(asked, given, body.model, include_usage=include_usage)
-    return StreamingResponse(
-        events, media_type="text/event-stream", headers=headers | {"cache-control": "no-cache"}
-    )
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers | {"cache-control": "no-cache"})
 
 
 async def _free_request_id(gateway: Gateway, request_id: str) -> str:

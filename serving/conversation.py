@@ -37,9 +37,7 @@ def question_of(messages: list[Message]) -> Question:
     """
     spoken = [(place, message) for place, message in enumerate(messages) if message.role not in _SILENT_ROLES]
     if not spoken or spoken[-1][1].role != "user":
-        raise BadRequestProblem(
-            "The last message must have the role `user`: it is the question.", param="messages"
-        )
+        raise BadRequestProblem("The last message must have the role `user`: it is the question.", param="messages")
     turns = [Turn(message.role, _text(message, f"messages[{place}]")) for place, message in spoken]
     text = turns[-1].content
     if not text:
@@ -76,8 +74,7 @@ def rung_of(model: str) -> str | None:
     prefix = f"{MODEL}-"
     if not model.startswith(prefix) or model == prefix:
         raise UnknownModelProblem(
-            f"There is no model {model!r}. `{MODEL}` is the cascade, `{MODEL}-<rung>` one rung: "
-            "see GET /v1/models.",
+            f"There is no model {model!r}. `{MODEL}` is the cascade, `{MODEL}-<rung>` one rung: see GET /v1/models.",
             param="model",
         )
     return model.removeprefix(prefix)
@@ -85,9 +82,7 @@ def rung_of(model: str) -> str | None:
 
 def _text(message: Message, place: str) -> str:
     if message.role in ("tool", "function"):
-        raise BadRequestProblem(
-            f"The role `{message.role}` is not supported: there are no tools.", param=place
-        )
+        raise BadRequestProblem(f"The role `{message.role}` is not supported: there are no tools.", param=place)
     if message.content is None:
         return ""
     if isinstance(message.content, str):

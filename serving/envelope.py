@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.metrics import Metrics
-from serving.problems import TABLE, TooLargeProblem, accident_response
+from serving.problems import accident_response
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class _Exchange:
         self._n_bytes += len(message.get("body", b""))
         if self._n_bytes > MAX_BODY_BYTES:
             # FastAPI passes on only HTTPException while it reads a body.
-            raise HTTPException(TABLE[TooLargeProblem].http, f"The body is over {MAX_BODY_BYTES} bytes.")
+            raise HTTPException(413, f"The body is over {MAX_BODY_BYTES} bytes.")
         return message
 
     async def send(self, message: Message) -> None:

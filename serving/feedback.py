@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serving.auth import ADMIN, Key
 from serving.problems import ErrorBody, NotFoundProblem
@@ -17,6 +17,11 @@ router = APIRouter(prefix="/v1", tags=["feedback"])
 class FeedbackRequest(BaseModel):
     """At least one of ``rating`` (1 good, -1 bad) and ``correction`` (what the answer should have been)."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"request_id": "req-019a…", "rating": -1, "correction": "On Sunday from 12:00 to 22:30."}]
+        }
+    )
     request_id: str = Field(min_length=1, max_length=80, description="The x-request-id of the answer.")
     rating: Literal[-1, 1] | None = None
     correction: str | None = Field(default=None, min_length=1, max_length=4000)

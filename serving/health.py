@@ -61,9 +61,7 @@ def _release_part(gateway: Gateway) -> dict[str, Any]:
         return {"ok": False, "reason": "; ".join(served.findings.values()) or "loading"}
     part: dict[str, Any] = {"ok": True, "champion": served.champion.manifest.release_id}
     if not served.is_current:
-        part["reason"] = (
-            "The champion of the records is refused (see findings); the last known good one answers."
-        )
+        part["reason"] = "The champion of the records is refused (see findings); the last known good one answers."
     if served.rollout is not None:
         part["challenger"] = served.challenger.manifest.release_id if served.challenger else None
         part["rollout"] = {"phase": served.rollout.phase, "share": served.rollout.share}

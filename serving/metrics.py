@@ -36,12 +36,8 @@ class Metrics:
             ["rung", "arm", "language", "abstained"],
             registry=registry,
         )
-        self.failures = Counter(
-            "palier_failures", "Questions not answered.", ["arm", "code"], registry=registry
-        )
-        self.cost = Counter(
-            "palier_cost_nanousd", "Cost of all attempts, in 1e-9 USD.", ["arm"], registry=registry
-        )
+        self.failures = Counter("palier_failures", "Questions not answered.", ["arm", "code"], registry=registry)
+        self.cost = Counter("palier_cost_nanousd", "Cost of all attempts, in 1e-9 USD.", ["arm"], registry=registry)
         self.reference_cost = Counter(
             "palier_reference_cost_nanousd",
             "Estimate of what the reference rung alone would have cost, in 1e-9 USD.",

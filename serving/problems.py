@@ -7,7 +7,6 @@
         ├── BadRequestProblem        400  a body that is well-formed but asks for what we do not do
         ├── UnknownModelProblem      404
         ├── NotFoundProblem          404  a request id that is not this key's
-        ├── TooLargeProblem          413  a body over the limit
         ├── OverloadProblem          503  the queue is full
         └── DeadlineProblem          504  no answer in time
 
@@ -60,10 +59,6 @@ class NotFoundProblem(Problem):
     """Nothing of this id that the key may see."""
 
 
-class TooLargeProblem(Problem):
-    """A body over the limit."""
-
-
 class OverloadProblem(Problem):
     """More questions are waiting than the queue takes."""
 
@@ -89,7 +84,6 @@ TABLE: dict[type[Exception], Status] = {
     BadRequestProblem: Status(400, "invalid_request_error", "unsupported_value"),
     UnknownModelProblem: Status(404, "invalid_request_error", "model_not_found"),
     NotFoundProblem: Status(404, "invalid_request_error", "not_found"),
-    TooLargeProblem: Status(413, "invalid_request_error", "body_too_large"),
     OverloadProblem: Status(503, "server_error", "overloaded", retry_after_s=1),
     DeadlineProblem: Status(504, "server_error", "timeout"),
     errors.InputError: Status(400, "invalid_request_error", "invalid_input"),
@@ -103,6 +97,8 @@ TABLE: dict[type[Exception], Status] = {
 }
 ACCIDENT = Status(500, "server_error", "internal_error")
 INVALID_BODY = "invalid_body"
+# Errors that the framework raises, and ours on its behalf while it reads a body.
+_HTTP_CODES = {400: INVALID_BODY, 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
 class ErrorDetail(BaseModel):
@@ -144,9 +140,7 @@ def error_response(
 
 def accident_response() -> JSONResponse:
     """For an error that nobody planned: nothing of it leaves the house but the request id of the headers."""
-    message = (
-        "The gateway failed on this request. Its log has the cause beside the x-request-id of this answer."
-    )
+    message = "The gateway failed on this request. Its log has the cause beside the x-request-id of this answer."
     return error_response(500, ErrorDetail(message=message, type=ACCIDENT.type, code=ACCIDENT.code))
 
 
@@ -187,7 +181,7 @@ async def _answer_invalid_body(_: Request, error: Exception) -> JSONResponse:
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed", 400: INVALID_BODY}.get(error.status_code)
+    code = _HTTP_CODES.get(error.status_code)
     message = error.detail
     if error.status_code == 404:
         message = f"There is no {request.method} {request.url.path} here; see /docs for what there is."
@@ -201,7 +195,9 @@ def _finding(item: dict[str, Any]) -> str:
     if item["type"] == "json_invalid":
         return f"The body is not valid JSON ({item.get('ctx', {}).get('error', item['msg'])})."
     place = _place(item["loc"])
-    return f"{place}: {item['msg']}" if place else "A JSON body is required."
+    if place is None:
+        return "A JSON body is required." if item["type"] == "missing" else str(item["msg"])
+    return f"{place}: {item['msg']}"
 
 
 def _place(location: Sequence[str | int]) -> str | None:

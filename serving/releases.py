@@ -65,7 +65,7 @@ class ReleaseStore:
     """Keeps the snapshot `served` up to date from `start` to `stop`."""
 
     def __init__(self, records: Records, load: Load, settings: Settings, metrics: Metrics) -> None:
-        self.served = Served(findings={"records": "not read yet"})
+        self.served = Served(findings={"records": "not read yet."})
         self._records = records
         self._load = load
         self._settings = settings
@@ -86,9 +86,7 @@ class ReleaseStore:
         active = self._records.active()
         champion = self._find_champion(active)
         if champion is not None and self.served.champion is None:
-            self._show(
-                self._view(active, champion, challenger=None)
-            )  # answer first, then load the challenger
+            self._show(self._view(active, champion, challenger=None))  # answer first, then load the challenger
         challenger = self._get(active.challenger) if active.rollout else None
         self._show(self._view(active, champion, challenger))
         self._forget([release for release in (champion, challenger) if release])
@@ -135,9 +133,7 @@ class ReleaseStore:
         named = {ref.release_id for ref in (active.champion, active.challenger, active.previous) if ref}
         findings = {name: reason for name, (reason, _) in self._refused.items() if name in named}
         if active.champion is None:
-            findings["release"] = (
-                "No release yet. Make one: `palier package-release`, then `palier release start`."
-            )
+            findings["release"] = "No release yet. Make one: `palier package-release`, then `palier release start`."
         wanted = active.champion.release_id if active.champion else None
         return Served(
             champion=champion,

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from palier.adapters.records import Records
 from palier.adapters.rollout_control import advance
 from palier.domain.ledger import LedgerRow
-from palier.errors import PalierError
 from serving.answers import Asked, Seat
 from serving.background import BackgroundLoop
 from serving.desk import Desk
@@ -103,10 +102,11 @@ class ShadowQueue:
 
 
 def _answer_quietly(errand: Errand) -> None:
+    """Whatever a challenger does wrong is a row in the ledger by now, and nobody's answer."""
     try:
         errand.run()
-    except PalierError as error:
-        log.info("a copy for the challenger failed: %s", error)  # its row is in the ledger already
+    except Exception as error:  # noqa: BLE001 (a challenger may break in any way)
+        log.warning("a copy for the challenger failed: %s: %s", type(error).__name__, error)
 
 
 def _refusal_row(copy: Copy) -> LedgerRow:

@@ -61,9 +61,7 @@ class SearchAnswer(BaseModel):
     responses={status: {"model": ErrorBody} for status in (400, 401, 503)},
     summary="Find passages",
 )
-async def search_passages(
-    body: SearchRequest, response: Response, gateway: GatewayPart, key: Key
-) -> SearchAnswer:
+async def search_passages(body: SearchRequest, response: Response, gateway: GatewayPart, key: Key) -> SearchAnswer:
     """Hybrid search (BM25 and vectors) in the index of the release that answers this key."""
     question = Question(body.query, body.language or detect_language(body.query))
     release = choose_seat(gateway.releases.served, key.key_id, rung=None).release

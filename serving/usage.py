@@ -15,15 +15,11 @@ router = APIRouter(prefix="/v1", tags=["usage"])
 DEFAULT_WINDOW = timedelta(days=1)
 
 
-@router.get(
-    "/usage", responses={400: {"model": ErrorBody}, 401: {"model": ErrorBody}}, summary="Costs and savings"
-)
+@router.get("/usage", responses={400: {"model": ErrorBody}, 401: {"model": ErrorBody}}, summary="Costs and savings")
 async def read_usage(
     gateway: GatewayPart,
     key: Key,
-    since: Annotated[
-        datetime | None, Query(description="ISO 8601 with a time zone; default: a day ago.")
-    ] = None,
+    since: Annotated[datetime | None, Query(description="ISO 8601 with a time zone; default: a day ago.")] = None,
 ) -> dict[str, Any]:
     """Sums of this key; with the scope `admin`, of all keys, by release, rung, language and key.
 
@@ -32,9 +28,7 @@ async def read_usage(
     """
     start = since or datetime.now(UTC) - DEFAULT_WINDOW
     if start.tzinfo is None:
-        raise BadRequestProblem(
-            f"`since` needs a time zone: {start.isoformat()}Z, for example.", param="since"
-        )
+        raise BadRequestProblem(f"`since` needs a time zone: {start.isoformat()}Z, for example.", param="since")
     sums = await asyncio.to_thread(gateway.records.usage, start)
     return {"object": "usage", "since": start.isoformat(), **_visible(sums, key)}
 
@@ -43,7 +37,5 @@ def _visible(sums: dict[str, Any], key: ApiKey) -> dict[str, Any]:
     """All of it for an admin; for others the row of their own key, or zeros."""
     if ADMIN in key.scopes:
         return {"scope": "all", **sums}
-    own = next(
-        (row for row in sums["by_key"] if row["key_id"] == key.key_id), {"n_requests": 0, "cost_nanousd": 0}
-    )
+    own = next((row for row in sums["by_key"] if row["key_id"] == key.key_id), {"n_requests": 0, "cost_nanousd": 0})
     return {"scope": key.key_id, **own}

@@ -18,7 +18,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from palier.adapters import search_node
-from palier.adapters.services import ServiceSpec, Supervisor, search_spec
+from palier.adapters.services import AirflowFolders, ServiceSpec, Supervisor, airflow_spec, search_spec
 from palier.errors import MissingToolError, PortTakenError, ServiceError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,6 +263,27 @@ def test_the_build_is_told_by_its_sources(folder: Path) -> None:
     config = project / "src/main/home/config/elasticsearch.yml"
     config.write_text(config.read_text() + "#")
     assert search_node.fingerprint(project) != before
+
+
+def test_airflow_starts_no_log_server(folder: Path) -> None:
+    """`standalone` finds our `airflow` first, which keeps the servers that listen everywhere from starting."""
+    real = folder / "venv" / "bin" / "airflow"
+    real.parent.mkdir(parents=True)
+    real.write_text('#!/bin/sh\necho "$@"\n')
+    real.chmod(0o755)
+    folders = AirflowFolders(folder / "air flow", folder / "dags", folder / "workspace")
+    spec = airflow_spec(real.parent, folder, 18080, folders, {"PATH": "/usr/bin:/bin"})
+    assert callable(spec.command)
+    assert spec.command(print) == [str(real), "standalone"]
+
+    def started(*arguments: str) -> str:
+        found = shutil.which("airflow", path=spec.env["PATH"])
+        assert found is not None
+        return subprocess.run([found, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert started("scheduler") == "scheduler --skip-serve-logs"
+    assert started("triggerer") == "triggerer --skip-serve-logs"
+    assert started("api-server") == "api-server"
 
 
 @pytest.mark.service

@@ -38,9 +38,7 @@ def drawn_table(
     """Dearer rungs are better, scores know something; ``levels`` makes scores fall on few values (ties)."""
     skill = np.linspace(0.45, 0.85, n_rungs)
     hardness = rng.normal(size=(n, 1))
-    quality = (rng.random((n, n_rungs)) < 1 / (1 + np.exp(hardness - np.log(skill / (1 - skill))))).astype(
-        float
-    )
+    quality = (rng.random((n, n_rungs)) < 1 / (1 + np.exp(hardness - np.log(skill / (1 - skill))))).astype(float)
     score = np.clip(0.25 + 0.5 * quality + rng.normal(0, 0.2, size=quality.shape), 0.01, 0.99)
     if levels:
         score = np.round(score * levels) / levels

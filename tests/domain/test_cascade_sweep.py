@@ -42,9 +42,7 @@ def test_replay_is_climb_row_by_row(seed: int, depth: int, levels: int | None) -
 
 @settings(max_examples=30, deadline=None)
 @given(seed=SEEDS, depth=st.integers(1, 3), trust_last=st.booleans(), levels=st.sampled_from([None, 3]))
-def test_sweep_equals_replaying_each_combination(
-    seed: int, depth: int, trust_last: bool, levels: int | None
-) -> None:
+def test_sweep_equals_replaying_each_combination(seed: int, depth: int, trust_last: bool, levels: int | None) -> None:
     """Every cell of the sweep is the mean that a replay with those thresholds gives."""
     rng = np.random.default_rng(seed)
     table = drawn_table(rng, 9, 3, levels=levels)
@@ -125,9 +123,7 @@ def test_a_rung_that_does_not_serve_a_language_is_passed_over() -> None:
     quality = table.quality.copy()
     french = table.row_languages == "fr"
     quality[french, 0] = np.nan
-    holes = OutcomeTable(
-        table.query_ids, table.rungs, quality, table.cost_nanousd, table.score, None, table.languages
-    )
+    holes = OutcomeTable(table.query_ids, table.rungs, quality, table.cost_nanousd, table.score, None, table.languages)
     done = replay(holes, (0, 1), (0.0, 0.0))
     assert (done.cost_nanousd[french] == table.cost_nanousd[french, 1]).all()
     assert (done.final_rung[~french] == 0).all()

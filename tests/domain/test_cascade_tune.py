@@ -42,22 +42,20 @@ def test_the_cascade_that_is_handed_over_does_what_was_promised() -> None:
     assert found.cascade is not None
     assert found.point is not None
     climbs = [climb_row(table, found.cascade, row) for row in range(table.n_rows)]
-    assert np.mean([quality for _, quality in climbs]) == pytest.approx(
-        found.point.replay(table).quality.mean()
-    )
+    assert np.mean([quality for _, quality in climbs]) == pytest.approx(found.point.replay(table).quality.mean())
     assert np.mean([done.cost_nanousd for done, _ in climbs]) == pytest.approx(found.point.cost_nanousd)
 
 
 def test_budget_holds_on_new_rows() -> None:
-    """On rows never seen, the mean cost stays within 5 % of the budget in nearly all of 40 draws."""
+    """On rows never seen, the mean cost stays within 5 % of the budget in nearly all of 20 draws."""
     kept = 0
-    for seed in range(40):
-        table = drawn_table(np.random.default_rng(seed), 700, 3)
-        found = tuned(table.take(np.arange(300)), budget=900, seed=seed)
+    for seed in range(20):
+        table = drawn_table(np.random.default_rng(seed), 700, 2)
+        found = tuned(table.take(np.arange(300)), budget=250, seed=seed)
         assert found.point is not None
         spent = found.point.replay(table.take(np.arange(300, 700))).cost_nanousd.mean()
-        kept += spent <= 1.05 * 900
-    assert kept >= 38
+        kept += spent <= 1.05 * 250
+    assert kept >= 19
 
 
 def test_infeasible_budget_is_an_answer() -> None:
@@ -70,8 +68,10 @@ def test_infeasible_budget_is_an_answer() -> None:
 
 
 def test_unproven_margin_is_said() -> None:
-    """With 60 rows a margin of one point cannot be proven: the choice says so instead of pretending."""
-    found = tuned(drawn_table(np.random.default_rng(3), 60, 3), margin=0.01)
+    """With 60 rows and scores that know nothing, one point cannot be proven: the choice says so."""
+    rng = np.random.default_rng(3)
+    table = drawn_table(rng, 60, 3)
+    found = tuned(replace(table, score=rng.random(table.score.shape)), margin=0.01)
     assert found.status == "unproven"
     assert not found.guarantee.met
     assert found.cascade is not None
@@ -93,19 +93,19 @@ def test_one_rung_is_its_own_reference() -> None:
     assert not found.guarantee.met
 
 
-@pytest.mark.parametrize("n", [150, 400])
+@pytest.mark.parametrize("n", [150, 300])
 def test_guarantee_is_kept(n: int) -> None:
-    """Of 60 choices that claim the margin as proven, no more than alpha (10 %, plus chance) lose it."""
-    population = drawn_table(np.random.default_rng(99), 6000, 3)
+    """Of 30 choices that claim the margin as proven, no more than alpha (10 %, plus chance) lose it."""
+    population = drawn_table(np.random.default_rng(99), 6000, 2)
     claimed, broken = 0, 0
-    for seed in range(60):
+    for seed in range(30):
         rows = np.random.default_rng(seed).permutation(population.n_rows)
         found = tuned(population.take(rows[:n]), margin=0.05, seed=seed)
         if found.guarantee.met and found.point is not None:
             rest = population.take(rows[n:])
-            change = found.point.replay(rest).quality.mean() - rest.quality[:, 2].mean()
+            change = found.point.replay(rest).quality.mean() - rest.quality[:, 1].mean()
             claimed, broken = claimed + 1, broken + (change < -0.05)
-    assert broken <= 11  # the 97.5 % point of a binomial of 60 at 10 %
+    assert broken <= 7  # the 98 % point of a binomial of 30 at 10 %
     assert claimed > 0 or n < 200
 
 

@@ -56,9 +56,16 @@ class Running:
         headers = {"authorization": f"Bearer {key or self.key}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=20)
 
+    def package(self, release_id: str, character: Character | None = None) -> Path:
+        """A bundle on disk."""
+        return write_bundle(self.folder / "bundles" / release_id, release_id, character)
+
     def start_release(self, release_id: str, character: Character | None = None, **rules: object) -> Started:
         """Package and start a release: the first is founded, a later one begins its rollout under ``rules``."""
-        path = write_bundle(self.folder / "bundles" / release_id, release_id, character)
+        return self.start_bundle(release_id, self.package(release_id, character), **rules)
+
+    def start_bundle(self, release_id: str, path: Path, **rules: object) -> Started:
+        """Start what lies in ``path``, as it is."""
         now = datetime.now(UTC)
         candidate = Candidate(ReleaseRef(release_id, str(path), "c" * 64, now), {"f1": 0.5})
         params = RolloutParams.model_validate({**PATIENT, **rules})

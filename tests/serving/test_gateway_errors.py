@@ -13,6 +13,8 @@ from running_gateway import Running, run_gateway, wait_until
 
 from serving.desk import Limits
 
+pytestmark = pytest.mark.service
+
 QUESTION = {"model": "palier", "messages": [{"role": "user", "content": "Is the restaurant open on Sunday?"}]}
 
 
@@ -50,7 +52,7 @@ def test_wrong_requests_get_openais_error_shape(
     assert error["message"]
 
 
-@pytest.mark.parametrize("header", [{}, {"authorization": "Basic abc"}, {"authorization": "Bearer "}])
+@pytest.mark.parametrize("header", [{}, {"authorization": "Basic abc"}, {"authorization": "Bearer"}])
 def test_without_a_bearer_key_every_door_of_v1_is_shut(gateway: Running, header: dict[str, str]) -> None:
     for method, path in (("POST", "/v1/chat/completions"), ("GET", "/v1/models"), ("GET", "/v1/usage")):
         answer = httpx.request(method, gateway.url + path, json=QUESTION, headers=header)
@@ -73,7 +75,8 @@ def test_a_sane_request_id_is_kept_and_others_are_replaced(gateway: Running) -> 
         made = [http.get("/livez").headers["x-request-id"] for _ in range(5)]
     assert kept == "trace-0123.abc"
     assert replaced.startswith("req-")
-    assert made == sorted(made)
+    stamps = [request_id[:17] for request_id in made]
+    assert stamps == sorted(stamps)
     assert len(set(made)) == 5
 
 

@@ -10,6 +10,8 @@ from running_gateway import Running
 
 from serving.chat_answers import decimal_usd
 
+pytestmark = pytest.mark.service
+
 EN = "Is the Canal Street restaurant open on Sunday?"
 FR = "Combien coûte la grande margherita ?"
 PALIER_KEYS = {

@@ -1,7 +1,10 @@
 """Search, feedback, usage, admin, metrics and docs do what their contracts say."""
 
 import httpx
+import pytest
 from running_gateway import Running
+
+pytestmark = pytest.mark.service
 
 QUESTION = "Is the Canal Street restaurant open on Sunday?"
 
@@ -69,7 +72,8 @@ def test_an_operator_sees_what_serves_and_how_it_came_to_this(gateway: Running) 
 
 def test_metrics_count_requests_money_and_the_release(gateway: Running) -> None:
     before = _metric(gateway, 'palier_cost_nanousd_total{arm="champion"}')
-    row = gateway.rows()[ask(gateway).headers["x-request-id"]]
+    request_id = ask(gateway).headers["x-request-id"]
+    row = gateway.rows()[request_id]
     after = _metric(gateway, 'palier_cost_nanousd_total{arm="champion"}')
     assert after - before == row.cost_nanousd
     assert _metric(gateway, 'palier_release_info{release_id="r-founding",role="champion"}') == 1

@@ -1,8 +1,8 @@
 """A folder of Markdown and text files as documents; a file that cannot be used is told, with the reason.
 
-Reads only: nothing here decides how many bad files are too many (the data gate does), and no file is opened before its size
-is known. Text is brought to Unicode NFC and `\\n`, since the same word in two encodings would be two words to the index;
-the price is that offsets count in that text, not in the file's bytes (lines stay the same).
+Reads only: nothing here decides how many bad files are too many (the data gate does), and no file is opened before its
+size is known. Text is brought to Unicode NFC and to line feeds, since the same word in two encodings would be two words
+to the index; the price is that offsets count in that text, not in the file's bytes (lines stay the same).
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class FolderReading:
         return len(self.rejected) / n_files if n_files else 0.0
 
 
-class _RejectedFile(Exception):
+class _RejectedFileError(Exception):
     """Why one file is left out; never leaves this module."""
 
 
@@ -70,7 +70,7 @@ def read_documents(folder: Path, languages: Sequence[Lang], max_bytes: int) -> F
         try:
             document = _read_document(path, folder, languages, max_bytes)
             _refuse_twin(document, by_hash, by_id)
-        except _RejectedFile as reason:
+        except _RejectedFileError as reason:
             reading.rejected.append(Rejected(name, str(reason)))
         else:
             by_hash[document.sha256] = by_id[document.document_id] = name
@@ -113,15 +113,15 @@ def _read_document(path: Path, folder: Path, languages: Sequence[Lang], max_byte
 def _read_bytes(path: Path, folder: Path, max_bytes: int) -> bytes:
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise _RejectedFile("is a link that leads out of the documents folder; copy the file itself")
+            raise _RejectedFileError("is a link that leads out of the documents folder; copy the file itself")
         size = path.stat().st_size
         if size > max_bytes:
-            raise _RejectedFile(
+            raise _RejectedFileError(
                 f"has {size} bytes, more than version_documents.max_document_bytes ({max_bytes}); split it"
             )
         return path.read_bytes()
     except OSError as error:
-        raise _RejectedFile(f"cannot be read ({error.strerror})") from error
+        raise _RejectedFileError(f"cannot be read ({error.strerror})") from error
 
 
 def _decode(raw: bytes) -> str:
@@ -129,13 +129,12 @@ def _decode(raw: bytes) -> str:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         start = error.start + (3 if raw.startswith(b"\xef\xbb\xbf") else 0)
-        raise _RejectedFile(
-            f"is not UTF-8: byte 0x{raw[start]:02x} at offset {start}; save it as UTF-8"
-        ) from error
+        reason = f"is not UTF-8: byte 0x{raw[start]:02x} at offset {start}; save it as UTF-8"
+        raise _RejectedFileError(reason) from error
     if "\x00" in text:
-        raise _RejectedFile(f"is not text: a zero byte at offset {raw.index(0)}")
+        raise _RejectedFileError(f"is not text: a zero byte at offset {raw.index(0)}")
     if not text.strip():
-        raise _RejectedFile("is empty")
+        raise _RejectedFileError("is empty")
     return normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -161,12 +160,12 @@ def _front_matter(text: str) -> dict[object, object]:
         fields = YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 2
-        raise _RejectedFile(f"has front matter that is not valid YAML, near line {line}") from error
+        raise _RejectedFileError(f"has front matter that is not valid YAML, near line {line}") from error
     return fields if isinstance(fields, dict) else {}
 
 
 def _refuse_twin(document: Document, by_hash: dict[str, str], by_id: dict[str, str]) -> None:
     if document.sha256 in by_hash:
-        raise _RejectedFile(f"is byte for byte the same as {by_hash[document.sha256]}; keep one")
+        raise _RejectedFileError(f"is byte for byte the same as {by_hash[document.sha256]}; keep one")
     if document.document_id in by_id:
-        raise _RejectedFile(f"has the same id as {by_id[document.document_id]}; rename one")
+        raise _RejectedFileError(f"has the same id as {by_id[document.document_id]}; rename one")

@@ -6,8 +6,7 @@ endpoint says it used and turns failures into ModelEndpointError, so that a casc
 
 import time
 from collections.abc import Sequence
-
-import openai
+from typing import TYPE_CHECKING
 
 from palier.adapters.writer_rung import mean_logprob
 from palier.domain.answering import Hit, Question, RungAnswer
@@ -17,11 +16,17 @@ from palier.errors import ModelEndpointError, ParamsError
 from palier.params import HeavyRung as HeavyRungParams
 from palier.settings import Settings
 
+if TYPE_CHECKING:
+    import openai
+    from openai.types.chat import ChatCompletion
+
 TIMEOUT_S = 30.0
 
 
-def heavy_client(provider: str, settings: Settings) -> openai.OpenAI:
+def heavy_client(provider: str, settings: Settings) -> "openai.OpenAI":
     """The official client for the endpoint in the environment; raises ParamsError when it is not set."""
+    import openai  # more than a second: only where a heavy rung is on the ladder
+
     if not settings.heavy_url:
         raise ParamsError(
             "The ladder has a heavy rung, but PALIER_HEAVY_URL is not set. "
@@ -44,7 +49,7 @@ class HeavyRung:
     def __init__(
         self,
         name: str,
-        client: openai.OpenAI,
+        client: "openai.OpenAI",
         params: HeavyRungParams,
         *,
         prompt: str,
@@ -56,6 +61,8 @@ class HeavyRung:
 
     def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
         """One call of the endpoint; raises ModelEndpointError when it fails after the client's retries."""
+        import openai
+
         used = hits[: self._params.passages]
         started = time.perf_counter()
         try:
@@ -82,7 +89,7 @@ class HeavyRung:
         )
 
 
-def _cost(reply: openai.types.chat.ChatCompletion, price: TokenPrice) -> int:
+def _cost(reply: "ChatCompletion", price: TokenPrice) -> int:
     usage = reply.usage
     if usage is None:
         raise ModelEndpointError("The endpoint's answer has no `usage`: its cost cannot be known.")

@@ -2,8 +2,8 @@
 
 The only encoder that answers questions: no torch is needed where it runs. Mean pooling and unit length are part of
 the graph, so vectors cannot depend on who loads it. Texts go through one by one: int8 activations share one scale per
-batch, so in a batch a vector moves with its neighbours (cosines of .984 to itself were seen), and on one thread batches were
-slower as well. The price: a text past ``max_tokens`` is cut, without a word.
+batch, so in a batch a vector moves with its neighbours (cosines of .984 to itself were seen), and on one thread
+batches were slower as well. The price: a text past ``max_tokens`` is cut, without a word.
 """
 
 import hashlib

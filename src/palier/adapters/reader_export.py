@@ -11,10 +11,12 @@ from pathlib import Path
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from pydantic import ValidationError
 
 from palier.adapters.onnx_reader import CONFIG, MODEL, ReaderConfig
 from palier.adapters.torch_reader import SpanReader
 from palier.adapters.workspace import write_json
+from palier.errors import IntegrityError
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 FLOAT_MODEL = "model.fp32.onnx"
@@ -39,6 +41,15 @@ def export_reader(
         exact.unlink()
     shutil.copyfile(base / "tokenizer.json", folder / "tokenizer.json")
     write_json(folder / CONFIG, config.model_dump())
+
+
+def starter_config(starter: Path) -> ReaderConfig:
+    """The served config that goes with a starter; raises IntegrityError when it is not one."""
+    try:
+        return ReaderConfig.model_validate_json((starter / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        problem = IntegrityError(f"{starter / CONFIG} is no reader's config ({error}). Restore it from git.")
+        raise problem from error
 
 
 def _export_float(model: SpanReader, path: Path) -> None:

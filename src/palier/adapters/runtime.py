@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from elasticsearch import Elasticsearch
 from pydantic import ValidationError
 
 from palier.adapters.catalogue import resolve, verify_files
@@ -16,11 +17,12 @@ from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.search import HybridRetriever, connect
+from palier.adapters.search_index import aliased_index, index_meta
 from palier.adapters.writer_rung import LlamaCpp, WriterRung
 from palier.domain.answering import Climb, Hit, Question, Retriever, Rung, Scorer, climb
 from palier.domain.bundle import MANIFEST, Manifest
 from palier.domain.scoring import LearnedScorer, ScorerWeights
-from palier.errors import IntegrityError
+from palier.errors import IntegrityError, SearchError
 from palier.params import HeavyRung as HeavyRungParams
 from palier.params import (
     LadderParams,
@@ -82,11 +84,26 @@ def load_release(bundle: Path, settings: Settings) -> LoadedRelease:
     client = connect(settings.search_url, key.get_secret_value() if key else None)
     return LoadedRelease(
         manifest=manifest,
-        retriever=HybridRetriever(client, manifest.index, encoder, manifest.retrieval),
+        retriever=HybridRetriever(client, _index_for(manifest, encoder, client, settings), encoder, manifest.retrieval),
         rungs=load_rungs(manifest.ladder, models / "reader", manifest.prompt, settings),
         scorer=LearnedScorer(weights, encoder),
         encoder=encoder,
     )
+
+
+def _index_for(manifest: Manifest, encoder: OnnxEncoder, client: Elasticsearch, settings: Settings) -> str:
+    """The alias, so that an edited document reaches answers as soon as its index is live; the release's own index
+    where the live one was embedded by another encoder, whose vectors this release could not read.
+
+    Elasticsearch being away is no reason not to start: the alias is what it will most likely be.
+    """
+    try:
+        live = aliased_index(client, settings.index_alias)
+        meta = index_meta(client, live) if live else None
+    except SearchError:
+        return settings.index_alias
+    is_readable = meta is not None and meta.get("settings", {}).get("encoder_sha256") == encoder.sha256
+    return settings.index_alias if is_readable else manifest.index
 
 
 def load_rungs(ladder: LadderParams, reader_folder: Path, prompt: str, settings: Settings) -> dict[str, Rung]:

@@ -1,11 +1,12 @@
 """Asks Elasticsearch for passages: BM25 and nearest vectors in one request, fused here.
 
-Knows queries and answers, not how an index comes to be (`search_index` does), and uses only what both the official image and the
-embedded node offer. Both searches keep to the question's language: a passage in the other one would be cited
-to somebody who cannot read it. The price: a fact that only the other language's documents hold is not found.
+Knows queries and answers, not how an index comes to be (`search_index` does), and uses only what both the official
+image and the embedded node offer. Both searches keep to the question's language: a passage in the other one would be
+cited to somebody who cannot read it. The price: a fact that only the other language's documents hold is not found.
 """
 
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,11 +24,10 @@ from palier.params import RetrievalParams
 
 TIMEOUT_S = 5.0
 RETRIES = 2
-FIELD_WEIGHTS: Mapping[Lang, Mapping[str, float]] = {
-    "en": {"title": 1.0, "headings": 1.0, "text": 1.0},
-    "fr": {"title": 1.0, "headings": 1.0, "text": 1.0},
-}
-"""How much a match in each field counts for BM25; chosen on training articles (docs/decisions/0003-fusion.md)."""
+EXACT_WEIGHT = 0.5
+"""What a word in just this form is worth beside its stem; chosen on training articles (docs/decisions/0003-fusion.md)."""
+TIE_BREAKER = 0.3
+ANALYSED_FIELDS = ("title", "headings", "text")
 PASSAGE_FIELDS = ("passage_id", "document_id", "lang", "title", "headings", "text", "start_line", "end_line")
 _MIXED_RETRIES = 3
 
@@ -40,9 +40,7 @@ class Encoder(Protocol):
 
 def connect(url: str, api_key: str | None = None, *, timeout_s: float = TIMEOUT_S) -> Elasticsearch:
     """A client whose every call ends within ``timeout_s`` times the tries; nothing is sent yet."""
-    return Elasticsearch(
-        url, api_key=api_key, request_timeout=timeout_s, max_retries=RETRIES, retry_on_timeout=False
-    )
+    return Elasticsearch(url, api_key=api_key, request_timeout=timeout_s, max_retries=RETRIES, retry_on_timeout=False)
 
 
 def search_error(url: str, doing: str, error: ApiError | TransportError) -> SearchError:
@@ -118,10 +116,26 @@ class HybridRetriever:
 
 
 def lexical_body(text: str, lang: Lang, size: int) -> dict[str, Any]:
-    """BM25 over the analysed fields of ``lang``; a passage of another language has none of them."""
-    fields = [f"{field}_{lang}^{weight}" for field, weight in FIELD_WEIGHTS[lang].items()]
-    query = {"multi_match": {"query": text, "fields": fields, "type": "most_fields"}}
+    """BM25 over the fields of ``lang``; a passage of another language has none of them.
+
+    Title, headings and text count as one field for how rare a word is; a word in the very form that was asked for counts
+    extra, whatever its accents.
+    """
+    stems = {
+        "query": text,
+        "fields": [f"{field}_{lang}" for field in ANALYSED_FIELDS],
+        "type": "cross_fields",
+        "tie_breaker": TIE_BREAKER,
+    }
+    forms = {f"exact_{lang}": {"query": without_accents(text), "boost": EXACT_WEIGHT}}
+    query = {"bool": {"should": [{"multi_match": stems}, {"match": forms}]}}
     return {"query": query, "size": size, "_source": list(PASSAGE_FIELDS), "track_total_hits": False}
+
+
+def without_accents(text: str) -> str:
+    """``text`` as somebody in a hurry types it: "été" as "ete". Same at indexing and asking, or nothing matches."""
+    bare = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return bare.replace("œ", "oe").replace("Œ", "OE")
 
 
 def dense_body(vector: NDArray[np.float32], lang: Lang, size: int) -> dict[str, Any]:
@@ -136,9 +150,7 @@ def dense_body(vector: NDArray[np.float32], lang: Lang, size: int) -> dict[str, 
     return {"knn": knn, "size": size, "_source": list(PASSAGE_FIELDS), "track_total_hits": False}
 
 
-def search_many(
-    client: Elasticsearch, index: str, bodies: Sequence[Mapping[str, Any]]
-) -> list[list[dict[str, Any]]]:
+def search_many(client: Elasticsearch, index: str, bodies: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
     """The raw hits of each search, all sent in one request; raises SearchError, also for a part that failed."""
     searches: list[Mapping[str, Any]] = [item for body in bodies for item in ({}, body)]
     try:

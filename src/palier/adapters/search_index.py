@@ -1,8 +1,9 @@
 """Makes, fills, points to and clears away the physical indexes of Elasticsearch.
 
-Knows one index at a time and the alias; which passages go in is decided by the stage. An index is finished only when its mapping
-says so (``_meta.complete``), which is written after the count was checked: what a kill leaves behind is
-recognised and reaped. Price: an index is never changed in place, so a corrected comma costs a whole index (not its embeddings).
+Knows one index at a time and the alias; which passages go in is decided by the stage. An index is finished only when
+its mapping says so (``_meta.complete``), which is written after the count was checked: what a kill leaves behind is
+recognised and reaped. Price: an index is never changed in place, so a corrected comma costs a whole index (but not
+its embeddings).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
 from elasticsearch.helpers import streaming_bulk
 from numpy.typing import NDArray
 
-from palier.adapters.search import search_error, url_of
+from palier.adapters.search import ANALYSED_FIELDS, search_error, url_of, without_accents
 from palier.domain.documents import Lang, Passage
 from palier.errors import SearchError
 
@@ -23,6 +24,8 @@ DenseOptions = Literal["hnsw", "int8_hnsw", "bbq_hnsw", "flat"]
 Progress = Callable[[int, int, str], None]
 
 ANALYSERS: Mapping[Lang, str] = {"en": "english", "fr": "french"}
+BM25 = {"k1": 0.9, "b": 0.4}
+"""Passages are short and of one length, so length and repetition say less than in whole documents."""
 INDEX_PATTERN = "passages-*"
 _BULK_PASSAGES = 200
 _BULK_TRIES = 4
@@ -33,13 +36,14 @@ _ERRORS_SHOWN = 3
 def index_mapping(dense_options: DenseOptions, dimensions: int) -> dict[str, Any]:
     """The mapping of a passage index: one analysed set of fields per language, and the vector.
 
+    ``exact_<lang>`` holds the passage's words unstemmed and without accents.
     ``index_options`` is always told: left out, vectors of 384 dimensions and more are kept in one bit per number.
     """
     kept = {"type": "text", "index": False}
     analysed = {
-        f"{field}_{lang}": {"type": "text", "analyzer": analyser}
-        for lang, analyser in ANALYSERS.items()
-        for field in ("title", "headings", "text")
+        f"{field}_{lang}": {"type": "text", "analyzer": analyser, "similarity": "passage"}
+        for lang, language_analyser in ANALYSERS.items()
+        for field, analyser in (*((name, language_analyser) for name in ANALYSED_FIELDS), ("exact", "standard"))
     }
     vector = {
         "type": "dense_vector",
@@ -52,9 +56,9 @@ def index_mapping(dense_options: DenseOptions, dimensions: int) -> dict[str, Any
         "dynamic": "strict",
         "_source": {"excludes": ["vector", *analysed]},
         "properties": {
-            **dict.fromkeys(("passage_id", "document_id", "lang"), {"type": "keyword"}),
+            **{key: {"type": "keyword"} for key in ("passage_id", "document_id", "lang")},
             **dict.fromkeys(("title", "headings", "text"), kept),
-            **dict.fromkeys(("start_line", "end_line"), {"type": "integer", "index": False}),
+            **{key: {"type": "integer", "index": False} for key in ("start_line", "end_line")},
             **analysed,
             "vector": vector,
         },
@@ -71,11 +75,14 @@ def _asking(client: Elasticsearch, doing: str) -> Iterator[None]:
 
 def create_index(client: Elasticsearch, name: str, mapping: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
     """A new, empty index that is not refreshed while it is filled; raises SearchError when the name is taken."""
-    settings = {"number_of_shards": 1, "auto_expand_replicas": "0-1", "refresh_interval": "-1"}
+    settings = {
+        "number_of_shards": 1,
+        "auto_expand_replicas": "0-1",
+        "refresh_interval": "-1",
+        "similarity": {"passage": {"type": "BM25", **BM25}},
+    }
     with _asking(client, f"create the index {name}"):
-        client.indices.create(
-            index=name, mappings={**mapping, "_meta": {**meta, "complete": False}}, settings=settings
-        )
+        client.indices.create(index=name, mappings={**mapping, "_meta": {**meta, "complete": False}}, settings=settings)
 
 
 def fill_index(
@@ -114,12 +121,11 @@ def fill_index(
         )
 
 
-def _actions(
-    name: str, passages: Iterable[Passage], vectors: NDArray[np.float32]
-) -> Iterator[dict[str, Any]]:
+def _actions(name: str, passages: Iterable[Passage], vectors: NDArray[np.float32]) -> Iterator[dict[str, Any]]:
     for passage, vector in zip(passages, vectors, strict=True):
-        analysed = {f"{field}_{passage.lang}": getattr(passage, field) for field in ("title", "headings", "text")}
-        source = {**asdict(passage), **analysed, "vector": vector.tolist()}
+        analysed = {f"{field}_{passage.lang}": getattr(passage, field) for field in ANALYSED_FIELDS}
+        exact = {f"exact_{passage.lang}": without_accents(passage.content)}
+        source = {**asdict(passage), **analysed, **exact, "vector": vector.tolist()}
         yield {"_op_type": "index", "_index": name, "_id": passage.passage_id, "_source": source}
 
 

@@ -85,7 +85,9 @@ def _distinct_batches(
     waiting = [pairs[i] for i in rng.permutation(len(pairs))]
     batches: list[list[tuple[str, str]]] = []
     while waiting:
-        batch, left, seen = [], [], set()
+        batch: list[tuple[str, str]] = []
+        left: list[tuple[str, str]] = []
+        seen: set[str] = set()
         for pair in waiting:
             if len(batch) < size and pair[1] not in seen:
                 batch.append(pair)
@@ -121,7 +123,7 @@ def _write_tokenizer(model: "SentenceTransformer", source: Path, folder: Path) -
 def _export_fp32(model: "SentenceTransformer", path: Path) -> None:
     import torch
 
-    class Pooled(torch.nn.Module):
+    class Pooled(torch.nn.Module):  # type: ignore[misc]  # torch is not typed here
         """Tokens in, unit vectors out."""
 
         def __init__(self, transformer: Any) -> None:
@@ -134,6 +136,7 @@ def _export_fp32(model: "SentenceTransformer", path: Path) -> None:
             mean = (states * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
             return torch.nn.functional.normalize(mean, p=2, dim=1)
 
+    model[0].auto_model.set_attn_implementation("eager")  # the traced shape checks of the others warn
     example = (torch.ones(2, 16, dtype=torch.int64), torch.ones(2, 16, dtype=torch.int64))
     axes = {0: "batch", 1: "tokens"}
     torch.onnx.export(

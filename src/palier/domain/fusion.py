@@ -20,9 +20,7 @@ def min_max(scores: Mapping[str, float]) -> dict[str, float]:
     return {key: (score - low) / (high - low) for key, score in scores.items()}
 
 
-def fuse(
-    lexical: Mapping[str, float], dense: Mapping[str, float], dense_weight: float
-) -> list[tuple[str, float]]:
+def fuse(lexical: Mapping[str, float], dense: Mapping[str, float], dense_weight: float) -> list[tuple[str, float]]:
     """(id, score) best first: ``(1 - w) * lexical + w * dense`` after min-max; an absent id counts as 0.
 
     Where one side is empty the other one decides alone, whatever the weight. Ties keep the order of their ids, so

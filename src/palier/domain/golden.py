@@ -55,9 +55,7 @@ class GoldenQuestion(BaseModel):
 
     def asked(self) -> Question:
         """The row as a question to the platform."""
-        return Question(
-            self.question, self.lang, tuple(Turn(turn.role, turn.content) for turn in self.history)
-        )
+        return Question(self.question, self.lang, tuple(Turn(turn.role, turn.content) for turn in self.history))
 
     def answer_items(self, answer: str) -> list[str]:
         """The parts of ``answer`` that must each stand in the quote."""
@@ -114,8 +112,8 @@ def is_stale(row: GoldenQuestion, document_text: str | None) -> bool:
 def gold_passages(row: GoldenQuestion, passages: Sequence[Passage]) -> tuple[str, ...]:
     """Ids of the passages (of the row's document, in order) that hold the quote or pieces of it.
 
-    A quote that runs over the end of a passage belongs to every passage it touches; one that stands in a heading, to the
-    passages under it. Empty for a row without a quote.
+    A quote that runs over the end of a passage belongs to every passage it touches; one that stands in a heading, to
+    the passages under it. Empty for a row without a quote.
     """
     found = {key for piece in _pieces(row) for key in _holders(plain(piece), passages)}
     return tuple(passage.passage_id for passage in passages if passage.passage_id in found)

@@ -14,9 +14,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _ELISION = re.compile(r"\b(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu)['’](?=\w)", re.IGNORECASE)
 _ENGLISH_APOSTROPHE = re.compile(r"\w['’](?:s|t|re|ve|ll|m|d)\b", re.IGNORECASE)
 _ACCENT = re.compile(r"[àâçèéêëîïôùûœ]", re.IGNORECASE)
-_INVERSION = re.compile(
-    r"-(?:je|tu|il|elle|on|nous|vous|ils|elles|ce|t-il|t-elle|t-on|moi|là)\b", re.IGNORECASE
-)
+_INVERSION = re.compile(r"-(?:je|tu|il|elle|on|nous|vous|ils|elles|ce|t-il|t-elle|t-on|moi|là)\b", re.IGNORECASE)
 
 _FRENCH_WORDS = """
 le la les un une des du de au aux et ou où en dans sur sous chez par pour sans avec vers entre
@@ -43,9 +41,7 @@ august december
 _BOTH = frozenset({"on", "me", "a", "plus", "main", "or", "car", "as", "son", "but"})
 _FRENCH = frozenset(_FRENCH_WORDS.split()) - _BOTH
 _ENGLISH = frozenset(_ENGLISH_WORDS.split()) - _BOTH
-_FRENCH_ENDING = re.compile(
-    r"(?:tion|ment|eur|euse|eux|elle|ette|aire|ique|ais|ait|aient|ez|ées?|és?|oire|ière)$"
-)
+_FRENCH_ENDING = re.compile(r"(?:tion|ment|eur|euse|eux|elle|ette|aire|ique|ais|ait|aient|ez|ées?|és?|oire|ière)$")
 _ENGLISH_ENDING = re.compile(r"(?:ing|ed|ly|ness|ght|th|ck|wh\w+|oo\w?|ee\w?|sh|y)$")
 
 

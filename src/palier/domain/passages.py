@@ -1,8 +1,9 @@
 """Cuts a document into passages along its own structure.
 
-A passage lies within one heading, whole blocks are kept together, and it is closed at the first block end past a
-number of words. Only a block of more than twice that number is cut: a table between rows (each part repeats the header, which
-a row means nothing without), a list between its outer items, prose between sentences; code never. The price: passages differ in length,
+Whole blocks are kept together, a long section is closed at the first block end past a number of words, and short
+neighbouring sections share a passage up to that number (their own headings then stand in the text). Only a block of
+more than twice that number is cut: a table between rows (each part repeats the header, without which a row means
+nothing), a list between its outer items, prose between sentences; code never. The price: passages differ in length,
 and a long code block is longer than an encoder reads.
 """
 
@@ -51,9 +52,7 @@ def split_document(document: Document, passage_words: int) -> list[Passage]:
         key = passage_id(document.document_id, headings, text, seen[headings, text])
         seen[headings, text] += 1
         start, end = piece.blocks[0].start_line, piece.blocks[-1].end_line
-        passages.append(
-            Passage(key, document.document_id, document.lang, document.title, headings, text, start, end)
-        )
+        passages.append(Passage(key, document.document_id, document.lang, document.title, headings, text, start, end))
     return passages
 
 
@@ -149,6 +148,8 @@ def _cut_prose_if_long(block: Block, words: int) -> list[Block]:
 def _cut_table(table: Block, words: int) -> list[Block]:
     """Runs of rows, each under the table's header; the lines told are the rows' own."""
     header, first_row = table.lines[:2], table.start_line + 2
+    if len(table.lines) <= 3:
+        return [table]
     rows = [Block("table", (row,), first_row + i) for i, row in enumerate(table.lines[2:])]
     return [replace(run, header=header) for run in _runs(rows, words)]
 
@@ -158,9 +159,7 @@ def _outer_items(block: Block) -> list[Block]:
     indents = [len(line) - len(line.lstrip()) for line in block.lines if _FIRST_ITEM.match(line)]
     outer = min(indents)
     starts = [
-        i
-        for i, line in enumerate(block.lines)
-        if _FIRST_ITEM.match(line) and len(line) - len(line.lstrip()) == outer
+        i for i, line in enumerate(block.lines) if _FIRST_ITEM.match(line) and len(line) - len(line.lstrip()) == outer
     ]
     ends = [*starts[1:], len(block.lines)]
     return [
@@ -170,10 +169,10 @@ def _outer_items(block: Block) -> list[Block]:
 
 
 def _runs(pieces: Sequence[Block], words: int) -> list[Block]:
-    """Neighbouring pieces joined until each run has ``words`` words."""
-    runs: list[list[Block]] = [[]]
+    """Neighbouring pieces joined until each run (but the last) has ``words`` words."""
+    runs: list[list[Block]] = []
     for piece in pieces:
-        if runs[-1] and _n_words(runs[-1]) + _n_words([piece]) > words:
+        if not runs or _n_words(runs[-1]) >= words:
             runs.append([])
         runs[-1].append(piece)
     return [_run(pieces) for pieces in runs]
@@ -189,13 +188,13 @@ def _run(pieces: Sequence[Block]) -> Block:
 def _cut_prose(block: Block, words: int) -> list[Block]:
     """Runs of sentences. A sentence longer than ``words`` words is cut between words."""
     parts: list[Block] = []
-    start = end = 0
+    start = 0
     for cut in _cuts(block.text, words):
-        if start < end and len(block.text[start:cut].split()) > words:
-            parts.append(_slice(block, start, end))
-            start = end
-        end = cut
-    return [*parts, _slice(block, start, len(block.text))]
+        if len(block.text[start:cut].split()) >= words:
+            parts.append(_slice(block, start, cut))
+            start = cut
+    rest = block.text[start:].strip()
+    return [*parts, _slice(block, start, len(block.text))] if rest else parts
 
 
 def _cuts(text: str, words: int) -> Iterator[int]:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from palier.domain.comparison import METRICS, Comparison, Metric, Observation, compare, losses_of
-from palier.domain.sequential import e_value, evidence_of_less, evidence_of_more
+from palier.domain.sequential import Series, best_so_far, e_value, evidence_of_less, evidence_of_more, standing
 from palier.params import RolloutParams
 
 Phase = Literal["shadow", "canary", "promoted", "rolled_back", "inconclusive"]
@@ -181,9 +181,9 @@ def judge(observations: Sequence[Observation], rollout: Rollout, params: Rollout
 
     Worse: the evidence that the challenger is worse by more than the margin has ever reached n_metrics /
     alpha on a metric (the level is split, since one metric is enough to send it back). Not worse: on every
-    metric the evidence that it is not worse by the margin stands at 1 / alpha (all are needed, so none is
-    split: R. L. Berger's intersection-union test, 1982). Either error has a probability of alpha at most,
-    whenever one looks.
+    metric the evidence that it is not worse by the margin has reached 1 / alpha and is not lost again (all
+    are needed, so none is split: R. L. Berger's intersection-union test, 1982). Either error has a
+    probability of alpha at most, whenever one looks.
     """
     comparisons = compare(observations, rollout.canary_started_at)
     metrics = tuple(_judge_metric(metric, comparisons, params) for metric in METRICS)
@@ -213,18 +213,22 @@ def _judge_metric(metric: Metric, comparisons: Sequence[Comparison], params: Rol
         "cost": params.cost_margin,
     }[metric]
     seen = losses_of(metric, comparisons, margin, params.latency_slo_ms)
-    worse = evidence_of_more(seen.losses, seen.margins)
-    fine = evidence_of_less(seen.losses, seen.margins)
+    worse = best_so_far(evidence_of_more(seen.losses, seen.margins))
+    fine = standing(evidence_of_less(seen.losses, seen.margins))
     return MetricVerdict(
         metric=metric,
         margin=margin,
         champion_mean=seen.champion_mean,
         challenger_mean=seen.challenger_mean,
-        worse_evidence=e_value(float(worse.max(initial=0.0))),
+        worse_evidence=_last(worse),
         worse_threshold=len(METRICS) / params.alpha,
-        fine_evidence=e_value(float(fine[-1]) if len(fine) else 0.0),
+        fine_evidence=_last(fine),
         fine_threshold=1.0 / params.alpha,
     )
+
+
+def _last(log_values: Series) -> float:
+    return e_value(float(log_values[-1]) if len(log_values) else 0.0)
 
 
 def next_step(rollout: Rollout, verdict: Verdict, params: RolloutParams, now: datetime) -> tuple[Rollout, str] | None:

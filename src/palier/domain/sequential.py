@@ -77,3 +77,17 @@ def evidence_of_more(values: ArrayLike, bound: ArrayLike, **options: Any) -> Ser
 def evidence_of_less(values: ArrayLike, bound: ArrayLike, **options: Any) -> Series:
     """Log evidence, (n,), that the mean of ``values`` is below ``bound``."""
     return log_wealth(-np.asarray(values, dtype=np.float64), -np.asarray(bound, dtype=np.float64), **options)
+
+
+def best_so_far(log_values: Series) -> Series:
+    """The most evidence that there ever was, (n,): what Ville's inequality bounds."""
+    return np.asarray(np.maximum.accumulate(log_values), dtype=np.float64)
+
+
+def standing(log_values: Series) -> Series:
+    """The most evidence so far, as long as it has not all been lost again (a wealth below 1); then the
+    present.
+
+    Never more than `best_so_far`, so as safe; what comes later can still take back what was shown early.
+    """
+    return np.asarray(np.where(log_values >= 0.0, best_so_far(log_values), log_values), dtype=np.float64)

@@ -35,6 +35,7 @@ def plain_answer(text: str) -> str:
 
 def quote_around(text: str, start: int, end: int) -> str:
     """The piece of ``text`` that holds the span: whole lines of a list or table, or else whole sentences."""
+    start, end = _without_space(text, start, end)
     first, last = text.rfind("\n", 0, start) + 1, _line_end(text, max(start, end - 1))
     lines = text[first:last]
     if "\n" in lines or "|" in lines or _BULLET.match(lines):
@@ -49,6 +50,7 @@ def block_answer(text: str, start: int, end: int) -> str:
 
     A span within one line is not a block: it is given back as it is.
     """
+    start, end = _without_space(text, start, end)
     first, last = text.rfind("\n", 0, start) + 1, _line_end(text, max(start, end - 1))
     lines = [line for line in text[first:last].split("\n") if line.strip()]
     if len(lines) < 2:
@@ -59,6 +61,13 @@ def block_answer(text: str, start: int, end: int) -> str:
     if remark := _REMARK.match(lines[-1][after:]):  # the last item stops before a remark: so do the others
         items = [item.split(remark[1], 1)[0] for item in items]
     return ITEMS.join(plain for item in items if (plain := plain_answer(item)))
+
+
+def _without_space(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span without outer white space; of nothing but space, an empty span at its start."""
+    inner = text[start:end].strip()
+    start += len(text[start:end]) - len(text[start:end].lstrip()) if inner else 0
+    return start, start + len(inner)
 
 
 def _line_end(text: str, position: int) -> int:

@@ -1,8 +1,8 @@
 """Stage `build-index`: the corpus on disk becomes one searchable index, and the alias points at it.
 
-An act on a live system, so it reconciles: a complete build of the same content is reused, an interrupted one is thrown away,
-and running twice does nothing the second time. Changed words cost their own embedding only. The price: two builds of one
-workspace wait for each other.
+An act on a live system, so it reconciles: a complete build of the same content is reused, an interrupted one is thrown
+away, and running twice does nothing the second time. Changed words cost their own embedding only. The price: two builds
+of one workspace wait for each other.
 """
 
 import fcntl
@@ -20,6 +20,7 @@ from palier.adapters.embedding_cache import Embedded, embed_remembered
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.search import wait_ready
 from palier.adapters.search_index import (
+    BM25,
     create_index,
     delete_indexes,
     fill_index,
@@ -95,7 +96,7 @@ def build_settings(params: Params, encoder: OnnxEncoder, passages: list[Passage]
     content = hashlib.sha256()
     for passage in passages:
         content.update(json.dumps(asdict(passage), ensure_ascii=False).encode())
-    mapping = index_mapping(params.build_index.dense_options, encoder.dimensions)
+    mapping = [index_mapping(params.build_index.dense_options, encoder.dimensions), BM25]
     return {
         "encoder_sha256": encoder.sha256,
         "passages_sha256": content.hexdigest(),

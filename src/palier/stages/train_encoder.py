@@ -1,8 +1,8 @@
 """Stage `train-encoder`: the sentence encoder of the catalogue, tuned if asked, as an int8 ONNX folder.
 
 With no epochs it is the catalogue's encoder as it comes. Tuning takes the golden questions of the `train` split and
-their gold passages; validation questions say what it brought. The export is compared with the fp32 original on real passages and refused when
-it strays. The price: a new encoder makes every embedding anew.
+their gold passages; validation questions say what it brought. The export is compared with the fp32 original on real
+passages and refused when it strays. The price: a new encoder makes every embedding anew.
 """
 
 import shutil
@@ -113,9 +113,10 @@ def _dense_quality(
         if not asked or not own:
             continue
         keys = [passage.passage_id for passage in own]
-        near = encoder.embed([row.asked().standalone for row in asked]) @ encoder.embed(
-            [passage.content for passage in own]
-        ).T
+        near = (
+            encoder.embed([row.asked().standalone for row in asked])
+            @ encoder.embed([passage.content for passage in own]).T
+        )
         ranks = [
             reciprocal_rank([keys[i] for i in np.argsort(-line, kind="stable")[:10]], row.passage_ids)
             for line, row in zip(near, asked, strict=True)

@@ -1,8 +1,8 @@
 """Stage `version-documents`: documents and golden questions pass the data gate and become passages on disk.
 
-Every finding is collected before anything is refused, so that one run tells all there is to mend. Files are written only
-after the gate: a refused run leaves the last good corpus as it is. Nothing here reads the clock, and the
-same documents give the same bytes. The price: all documents are read and cut again each time (seconds per thousand).
+Every finding is collected before anything is refused, so that one run tells all there is to mend. Files are written
+only after the gate: a refused run leaves the last good corpus as it is. Nothing here reads the clock, and the same
+documents give the same bytes. The price: all documents are read and cut again each time (seconds per thousand).
 """
 
 import hashlib
@@ -152,8 +152,7 @@ def _with_passages(rows: Sequence[GoldenQuestion], passages: Sequence[Passage]) 
     for passage in passages:
         by_document.setdefault(passage.document_id, []).append(passage)
     return [
-        row.model_copy(update={"passage_ids": gold_passages(row, by_document.get(row.document_id, []))})
-        for row in rows
+        row.model_copy(update={"passage_ids": gold_passages(row, by_document.get(row.document_id, []))}) for row in rows
     ]
 
 

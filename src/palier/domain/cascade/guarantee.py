@@ -33,9 +33,7 @@ class Guarantee:
     met: bool
     bound: float
     difference: float
-    method: str = (
-        "cross-fitted paired differences, worst row added, Student lower bound, fixed-sequence testing"
-    )
+    method: str = "cross-fitted paired differences, worst row added, Student lower bound, fixed-sequence testing"
 
 
 @dataclass(frozen=True, slots=True)

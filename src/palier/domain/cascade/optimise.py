@@ -11,7 +11,7 @@ no worse in expectation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -75,17 +75,13 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Fold:
-    """A front drawn from some rows, the reference on them, and the rows to judge both on.
-
-    ``known`` remembers what `_finished` found, since neighbouring aims meet the same points.
-    """
+    """A front drawn from some rows, the reference on them, and the rows to judge both on."""
 
     searched: Searched
     front: tuple[Point, ...]
     reference: Point
     held_out: OutcomeTable
     held_out_reference: Floats
-    known: dict[Point, Point] = field(default_factory=dict)
 
 
 def tune(
@@ -206,17 +202,12 @@ def _aimed(fold: _Fold, aim: float) -> Point:
 
 
 def _finished(fold: _Fold, point: Point) -> Point:
-    """Thresholds looked for closely, and the score below which to abstain."""
-    if point not in fold.known:
-        found = fold.searched.finer(point)
-        table = fold.searched.table
-        if table.abstain_quality is not None:
-            done = found.replay(table)
-            found = replace(
-                found, abstain_below=abstain_below(done.score, done.quality, table.abstain_quality)
-            )
-        fold.known[point] = found
-    return fold.known[point]
+    """The point with the score below which to abstain."""
+    table = fold.searched.table
+    if table.abstain_quality is None:
+        return point
+    done = point.replay(table)
+    return replace(point, abstain_below=abstain_below(done.score, done.quality, table.abstain_quality))
 
 
 def _judged(folds: Sequence[_Fold], points: Sequence[Point]) -> _Rows:
@@ -228,9 +219,7 @@ def _judged(folds: Sequence[_Fold], points: Sequence[Point]) -> _Rows:
     return _Rows(quality - reference, quality, cost)
 
 
-def _choose_aim(
-    whole: _Fold, folds: Sequence[_Fold], margin: float, alpha: float
-) -> tuple[Point, _Rows | None, bool]:
+def _choose_aim(whole: _Fold, folds: Sequence[_Fold], margin: float, alpha: float) -> tuple[Point, _Rows | None, bool]:
     """From careful to cheap, the last aim that is proven; else the cheapest that holds in estimate."""
     if not folds:
         return whole.reference, None, False

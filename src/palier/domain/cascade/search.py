@@ -6,20 +6,19 @@ margins or confidence about quality. A budget holds for the *upper bound* of the
 questions keep it too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 
 import numpy as np
 
 from palier.domain.cascade.guarantee import upper_cost
-from palier.domain.cascade.outcomes import Bools, Floats, OutcomeTable
+from palier.domain.cascade.outcomes import Bools, Floats, Ints, OutcomeTable
 from palier.domain.cascade.replay import Replayed, chain_steps, replay
 from palier.domain.cascade.sweep import StepRows, Sweep, pareto, sweep
 from palier.domain.money import NANOUSD_PER_USD
 
-COARSE_CELLS = 4096
-FINE_CELLS = 65_536
+CELLS = 4096
 COMPLETE_DEPTH = 3
 LATE_SHARE = 0.05
 """A p95 limit is a limit on the share of late questions."""
@@ -55,9 +54,7 @@ class Point:
         if table.abstain_quality is None or self.abstain_below <= 0:
             return done
         quality = np.where(done.score < self.abstain_below, table.abstain_quality, done.quality)
-        return Replayed(
-            quality, done.score, done.cost_nanousd, done.latency_ms, done.n_steps, done.final_rung
-        )
+        return Replayed(quality, done.score, done.cost_nanousd, done.latency_ms, done.n_steps, done.final_rung)
 
 
 @dataclass(frozen=True)
@@ -69,31 +66,26 @@ class Searched:
     constraints: Constraints
     alpha: float
     max_depth: int
+    cells: int = CELLS
 
     def front(self) -> list[Point]:
         """The Pareto front by rising cost; empty when the constraints leave nothing."""
-        points = _best(self._points(chain_list(self.table, min(self.max_depth, COMPLETE_DEPTH))))
+        fronts = self._fronts(chain_list(self.table, min(self.max_depth, COMPLETE_DEPTH)))
+        points = _merged(fronts)
         for _ in range(COMPLETE_DEPTH, self.max_depth):
             grown = {(*point.chain, rung) for point in points for rung in range(self.table.n_rungs)}
-            fresh = [chain for chain in sorted(grown) if len(set(chain)) == len(chain)]
-            points = _best([*points, *self._points(fresh)])
+            fronts += self._fronts([chain for chain in sorted(grown) if len(set(chain)) == len(chain)])
+            points = _merged(fronts)
         return points
 
-    def finer(self, point: Point) -> Point:
-        """The cheapest thresholds of the point's chain that are worth no less, looked for closely."""
-        candidates = [
-            found
-            for found in self._points([point.chain], FINE_CELLS)
-            if found.quality >= point.quality and found.cost_nanousd <= point.cost_nanousd
-        ]
-        return min(candidates, key=lambda found: found.cost_nanousd, default=point)
-
-    def _points(self, chains: Sequence[tuple[int, ...]], cells: int = COARSE_CELLS) -> Iterator[Point]:
+    def _fronts(self, chains: Sequence[tuple[int, ...]]) -> list["_ChainFront"]:
+        """Each chain's own front, in both its endings."""
+        fronts = []
         for chain in chains:
             for trust_last in (True, False)[: 1 + (len(chain) > 1)]:
-                steps = self._steps(chain, trust_last=trust_last)
-                swept = sweep(steps, cells)
-                yield from self._allowed(chain, swept, last=0.0 if trust_last else 1.0)
+                swept = sweep(self._steps(chain, trust_last=trust_last), self.cells)
+                fronts.append(self._front_of(chain, swept, last=0.0 if trust_last else 1.0))
+        return fronts
 
     def _steps(self, chain: tuple[int, ...], *, trust_last: bool) -> list[StepRows]:
         steps = chain_steps(
@@ -112,15 +104,12 @@ class Searched:
             for depth, step in enumerate(steps)
         ]
 
-    def _allowed(self, chain: tuple[int, ...], swept: Sweep, *, last: float) -> Iterator[Point]:
+    def _front_of(self, chain: tuple[int, ...], swept: Sweep, *, last: float) -> "_ChainFront":
         means = swept.means.reshape(-1, swept.means.shape[-1])
         allowed = np.flatnonzero(self._keeps_constraints(means))
-        if len(allowed) == 0:
-            return
-        front = allowed[pareto(means[allowed, 1], means[allowed, 0])]
-        for flat in front:
-            quality, cost = float(means[flat, 0]), float(means[flat, 1]) * NANOUSD_PER_USD
-            yield Point(cost, quality, chain, (*swept.thresholds(int(flat)), last))
+        quality, cost = means[allowed, 0], means[allowed, 1] * NANOUSD_PER_USD
+        front = pareto(cost, quality)
+        return _ChainFront(chain, swept, last, cost[front], quality[front], allowed[front])
 
     def _keeps_constraints(self, means: Floats) -> Bools:
         keeps = means[:, 3] <= (LATE_SHARE if self.constraints.latency_p95_ms else 1.0)
@@ -149,11 +138,27 @@ def _serves_all(table: OutcomeTable, rungs: frozenset[int], known: dict[frozense
     return known[rungs]
 
 
-def _best(points: Iterator[Point] | Sequence[Point]) -> list[Point]:
-    """The Pareto front of points; of equals the shorter chain stays."""
-    found = sorted(points, key=lambda point: (len(point.chain), point.chain))
-    if not found:
-        return []
-    cost = np.array([point.cost_nanousd for point in found])
-    quality = np.array([point.quality for point in found])
-    return [found[i] for i in pareto(cost, quality)]
+@dataclass(frozen=True)
+class _ChainFront:
+    """The front of one chain: costs, qualities, and where in the sweep they stand."""
+
+    chain: tuple[int, ...]
+    swept: Sweep
+    last: float
+    cost: Floats
+    quality: Floats
+    at: Ints
+
+    def point(self, position: int) -> Point:
+        thresholds = (*self.swept.thresholds(int(self.at[position])), self.last)
+        return Point(float(self.cost[position]), float(self.quality[position]), self.chain, thresholds)
+
+
+def _merged(fronts: Sequence[_ChainFront]) -> list[Point]:
+    """The front of fronts; of equals the shorter chain stays."""
+    found = sorted(fronts, key=lambda front: (len(front.chain), front.chain))
+    cost = np.concatenate([front.cost for front in found])
+    quality = np.concatenate([front.quality for front in found])
+    owner = np.repeat(np.arange(len(found)), [len(front.cost) for front in found])
+    position = np.concatenate([np.arange(len(front.cost)) for front in found])
+    return [found[owner[i]].point(int(position[i])) for i in pareto(cost, quality)]

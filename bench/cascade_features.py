@@ -1,0 +1,145 @@
+"""What can be seen in a question and its answers without knowing the task: numbers for the scorers.
+
+Nothing here knows of multiple choice, of these models or of these data sets: lengths, hedging, digits, how much of the
+answer stands in the question, and whether two answers end in the same thing. The final answer is what follows the last
+"answer is", "####" or box, or else the last line; two final answers agree when they are the same number, the same
+words, or one begins with the other. Price paid: agreement in substance but not in words is missed.
+"""
+
+import math
+import re
+import unicodedata
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_FINAL = re.compile(
+    r"(?:final answer|answer|réponse)(?: (?:is|est))?\s*[:=]?\s*(?P<said>[^\n]+)|####\s*(?P<hash>[^\n]+)"
+    r"|\\boxed\{(?P<box>[^}]*)\}",
+    re.IGNORECASE,
+)
+_HEDGES = re.compile(
+    r"\b(?:perhaps|maybe|might|unclear|not sure|cannot|can't|unable|assum\w+|likely|probably|approximately|"
+    r"however|none of|not (?:given|provided|possible|enough)|closest|peut-être|environ|probablement)\b",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_WORD = re.compile(r"\w+")
+_ARTICLES = frozenset({"the", "a", "an", "option", "le", "la", "les", "un", "une"})
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_CLOSING = frozenset(".!?)]}$*0123456789")
+LONGEST_FINAL = 160
+"""Characters that may still be a final answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalAnswer:
+    """The end of an answer: its tokens, and its number where it is one."""
+
+    tokens: tuple[str, ...]
+    number: float | None
+
+
+def final_answer(answer: str) -> FinalAnswer:
+    """What the answer comes down to; no tokens when it breaks off before it is told."""
+    told = [part for found in _FINAL.findall(answer) for part in found if _WORD.search(part)]
+    if told:
+        return _final(told[-1], which=0)
+    closed = answer.rstrip()
+    if not closed or closed[-1] not in _CLOSING:
+        return FinalAnswer((), None)
+    return _final(_SENTENCE.split(closed)[-1], which=-1)
+
+
+def _final(said: str, *, which: int) -> FinalAnswer:
+    """Tokens and the first or last number of what was said."""
+    plain = unicodedata.normalize("NFKC", said[:LONGEST_FINAL]).casefold().replace(",", "")
+    words = re.findall(r"\d+(?:\.\d+)?|\w+", plain)
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", plain)
+    tokens = tuple(word for word in words if word not in _ARTICLES) or tuple(words)
+    return FinalAnswer(tokens, float(numbers[which]) if numbers else None)
+
+
+def agree(one: FinalAnswer, other: FinalAnswer) -> bool:
+    """Do two final answers say the same? Never true where either says nothing."""
+    if not one.tokens or not other.tokens:
+        return False
+    if one.number is not None and other.number is not None:
+        return math.isclose(one.number, other.number, rel_tol=1e-6)
+    short, long = sorted((one.tokens, other.tokens), key=len)
+    return long[: len(short)] == short
+
+
+def answer_features(query: str, answer: str) -> list[float]:
+    """Numbers of one answer to one question; zeros throughout for an empty answer."""
+    if not answer.strip():
+        return [0.0] * N_ANSWER_FEATURES
+    words, lines = _WORD.findall(answer.casefold()), answer.splitlines()
+    numbers, asked = _NUMBER.findall(answer), set(_NUMBER.findall(query))
+    query_words, final = set(_WORD.findall(query.casefold())), final_answer(answer)
+    content, n_words = [word for word in words if len(word) > 3], max(1, len(words))
+    before = [number for number in numbers if number not in final.tokens]
+    return [
+        math.log1p(len(answer)),
+        math.log1p(len(lines)),
+        math.log1p(len(numbers)),
+        sum(number in asked for number in numbers) / max(1, len(numbers)),
+        float(bool(before) and before[-1] in asked),
+        float(bool(numbers) and numbers[-1] in asked),
+        sum(word in query_words for word in content) / max(1, len(content)),
+        len(set(words)) / n_words,
+        len(zlib.compress(answer.encode())) / len(answer.encode()),
+        min(5.0, float(len(_HEDGES.findall(answer)))),
+        math.log1p(answer.count("=")),
+        math.log1p(answer.count("\\")),
+        math.log1p(len(final.tokens)),
+        sum(token in query_words for token in final.tokens) / max(1, len(final.tokens)),
+        float(final.number is not None),
+        float(answer.rstrip()[-1] in ".!?)}]*0123456789"),
+        float("step" in words or "first" in words),
+        answer.count("?") / n_words,
+        sum(char.isupper() for char in answer) / len(answer),
+        _tail_overlap(answer, query_words),
+    ]
+
+
+N_ANSWER_FEATURES = 20
+
+
+def query_features(query: str) -> list[float]:
+    """Numbers of one question."""
+    words = _WORD.findall(query)
+    return [
+        math.log1p(len(query)),
+        math.log1p(len(query.splitlines())),
+        math.log1p(len(_NUMBER.findall(query))),
+        sum(char.isdigit() for char in query) / max(1, len(query)),
+        math.log1p(query.count("\\") + query.count("$")),
+        math.log1p(query.count("_")),
+        float(" not " in query.casefold() or "except" in query.casefold()),
+        sum(map(len, words)) / max(1, len(words)),
+    ]
+
+
+def agreement_matrix(finals: Sequence[Sequence[FinalAnswer]]) -> Floats:
+    """(n, M, M) from the final answers of M models to n questions: 1 where two agree, 0.5 where one says nothing."""
+    n, n_models = len(finals), len(finals[0])
+    same = np.full((n, n_models, n_models), 0.5)
+    for row, said in enumerate(finals):
+        for i in range(n_models):
+            for j in range(i):
+                if said[i].tokens and said[j].tokens:
+                    same[row, i, j] = same[row, j, i] = float(agree(said[i], said[j]))
+    same[:, range(n_models), range(n_models)] = 1.0
+    return same
+
+
+def _tail_overlap(answer: str, query_words: set[str]) -> float:
+    """How much of what comes just before the end stands in the question: a result found among what was given."""
+    tail = _WORD.findall(answer[-220:].casefold())
+    return sum(word in query_words for word in tail) / max(1, len(tail))

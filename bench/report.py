@@ -1,0 +1,169 @@
+"""The file that every benchmark writes: what was measured, on which data, by which code, on which machine.
+
+    {benchmark, git_sha, started_at, machine, data: [{path, sha256, rows}], params, results}
+
+Knows no benchmark. Reading the clock and asking git happen here and nowhere else in a benchmark; that is the price of
+numbers which can be traced.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from palier.adapters.workspace import write_json
+from palier.domain.bootstrap import mean_interval
+from palier.errors import InputError
+from palier.settings import repository_root
+
+Metric = dict[str, float | int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class QaRow:
+    """One row of a question-answer file; an empty ``question`` only adds its passage."""
+
+    id: str
+    lang: str
+    title: str
+    passage_id: str
+    context: str
+    question: str
+    answers: tuple[str, ...]
+    answerable: bool
+
+
+def read_qa(path: Path) -> list[QaRow]:
+    """All rows of a ``.jsonl`` or ``.jsonl.gz`` file; raises InputError naming the line that is not one."""
+    rows = []
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            raw = json.loads(line)
+            rows.append(_qa_row(raw))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} line {number} is no QA row ({type(error).__name__}: {error}). A row has id, lang, title, "
+                "passage_id, context, question, answers, answerable."
+            ) from error
+    return rows
+
+
+def _qa_row(raw: Mapping[str, Any]) -> QaRow:
+    return QaRow(
+        id=str(raw["id"]),
+        lang=str(raw["lang"]),
+        title=str(raw.get("title") or ""),
+        passage_id=str(raw["passage_id"]),
+        context=str(raw["context"]),
+        question=str(raw.get("question") or ""),
+        answers=tuple(str(answer) for answer in raw.get("answers") or ()),
+        answerable=bool(raw.get("answerable", True)),
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Give a .jsonl or .jsonl.gz file.") from error
+    return text.split("\n")
+
+
+def metric(values: Sequence[float], rng: np.random.Generator, samples: int = 1000) -> Metric:
+    """``{value, low, high, n}`` with a 95 % bootstrap interval; nulls where there is nothing to average."""
+    if len(values) == 0:
+        return {"value": None, "low": None, "high": None, "n": 0}
+    return dict(mean_interval(values, rng, samples).rounded())
+
+
+def percentile(values: Sequence[float], q: float) -> float | None:
+    """The ``q``-th percentile, ``q`` in 0..100, to a microsecond if the values are milliseconds."""
+    return round(float(np.percentile(values, q)), 3) if len(values) else None
+
+
+class Report:
+    """One run of a benchmark, begun when this is made."""
+
+    def __init__(self, benchmark: str, params: Mapping[str, Any]) -> None:
+        self._head = {
+            "benchmark": benchmark,
+            "git_sha": git_sha(),
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+        }
+        self._params = dict(params)
+        self._data: list[dict[str, Any]] = []
+
+    def add_data(self, path: Path, n_rows: int) -> None:
+        """Name a file that was measured on."""
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self._data.append({"path": str(path), "sha256": digest, "rows": n_rows})
+
+    def write(self, out: Path, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the file, whole, and return what it holds."""
+        content = {**self._head, "data": self._data, "params": self._params, "results": dict(results)}
+        write_json(out, content)
+        return content
+
+
+def git_sha() -> str:
+    """The commit of this checkout, with ``-dirty`` where files differ from it; ``unknown`` without git."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=repository_root(),
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on and can be told without guessing."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load": [round(value, 2) for value in os.getloadavg()],
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
+    except OSError:
+        return platform.processor() or "unknown"
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def tell(text: str) -> None:
+    """One line of progress, to stderr: stdout belongs to results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def every(items: Iterable[Any], total: int, what: str, step: int = 100) -> Iterable[Any]:
+    """``items``, telling how far it is each ``step`` of them."""
+    for done, item in enumerate(items, 1):
+        yield item
+        if done % step == 0 or done == total:
+            tell(f"{what}: {done}/{total}")

@@ -1,0 +1,191 @@
+"""Stage `tune-cascade`: choose the cascade from recorded outcomes and out-of-fold scores, for the budget.
+
+Validation rows only: test rows stay untouched for `evaluate-release`. The choice itself is made in
+`palier.domain.cascade`; this stage reads, writes, and draws the front.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from palier.adapters.workspace import Workspace, write_json
+from palier.domain.answering import Cascade
+from palier.domain.cascade.optimise import Tuned, tune
+from palier.domain.cascade.outcomes import OutcomeTable
+from palier.domain.money import NANOUSD_PER_USD
+from palier.errors import InputError, NotReadyError, ParamsError
+from palier.params import Params
+
+Progress = Callable[[int, int, str], None]
+N_STEPS = 3
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """The chosen cascade, what it promises, and why it was chosen; costs in nano-dollars per question."""
+
+    cascade: Cascade
+    reference_rung: str
+    reference_cost_nanousd: int
+    guarantee: Mapping[str, Any]
+    expected: Mapping[str, Any]
+    reason: str
+    metrics: Mapping[str, float]
+
+
+def run(params: Params, root: Path, progress: Progress) -> TuneResult:
+    """Write data/cascade/{cascade.json, metrics.json, front.svg}.
+
+    Raises NotReadyError before `record-outcomes` and `train-scorer`, and ParamsError for a budget that no
+    cascade keeps.
+    """
+    workspace = Workspace(root)
+    table = load_table(workspace, "validation")
+    progress(1, N_STEPS, f"{table.n_rows} validation questions, {table.n_rungs} rungs")
+    chosen = _tune(params, table)
+    if chosen.cascade is None:
+        raise ParamsError(f"tune_cascade.budget_usd_per_1000: {chosen.reason}")
+    progress(2, N_STEPS, chosen.reason)
+    result = TuneResult(
+        chosen.cascade,
+        chosen.reference,
+        chosen.reference_cost_nanousd,
+        asdict(chosen.guarantee),
+        {name: asdict(estimate) for name, estimate in chosen.expected.items()},
+        chosen.reason,
+        _metrics(chosen),
+    )
+    _write(workspace, table, chosen, result)
+    progress(N_STEPS, N_STEPS, "front drawn")
+    return result
+
+
+def load_table(workspace: Workspace, split: str) -> OutcomeTable:
+    """Recorded outcomes and scores of one split as arrays, rungs by rising mean cost."""
+    outcomes = _read(workspace.outcomes / "outcomes.parquet", "record-outcomes")
+    queries = _read(workspace.outcomes / "queries.parquet", "record-outcomes")
+    scores = _read(workspace.scores / "scores.parquet", "train-scorer")
+    queries = queries[queries["split"] == split].sort_values("query_id")
+    rows = outcomes[outcomes["query_id"].isin(queries["query_id"])]
+    if rows.empty:
+        raise InputError(f"No {split} outcomes: mark golden questions as {split} and record outcomes again.")
+    joined = rows.merge(scores, on=["query_id", "model"], how="left", validate="one_to_one")
+    if joined["score"].isna().any():
+        raise NotReadyError("Some outcomes have no score: run `palier train-scorer` first.")
+    return _as_table(queries, joined, split)
+
+
+def _as_table(queries: pd.DataFrame, joined: pd.DataFrame, split: str) -> OutcomeTable:
+    rungs = joined.groupby("model")["cost_nanousd"].mean().sort_values().index
+    ids = queries["query_id"].tolist()
+
+    def wide(column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        table = joined.pivot(index="query_id", columns="model", values=column)
+        return table.reindex(index=ids, columns=rungs).to_numpy(dtype=np.float64)
+
+    unanswerable = ~queries["answerable"].to_numpy(dtype=bool) if "answerable" in queries else None
+    return OutcomeTable(
+        query_ids=[str(query_id) for query_id in ids],
+        rungs=tuple(str(rung) for rung in rungs),
+        quality=wide("correct"),
+        cost_nanousd=np.nan_to_num(wide("cost_nanousd")).astype(np.int64),
+        score=np.nan_to_num(wide("score")),
+        latency_ms=np.nan_to_num(wide("latency_ms")) if "latency_ms" in joined else None,
+        languages=queries["lang"].to_numpy(dtype=str),
+        split=np.full(len(ids), split),
+        abstain_quality=None if unanswerable is None else unanswerable.astype(np.float64),
+    )
+
+
+def _tune(params: Params, table: OutcomeTable) -> Tuned:
+    asked = params.tune_cascade
+    budget = asked.budget_usd_per_1000
+    return tune(
+        table,
+        budget_nanousd=None if budget is None else round(budget * NANOUSD_PER_USD / 1000),
+        margin=asked.margin,
+        confidence=asked.confidence,
+        max_depth=asked.max_depth,
+        rng=np.random.default_rng(params.seed),
+    )
+
+
+def _read(path: Path, made_by: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise NotReadyError(f"{path} is not there yet: run `palier {made_by}` first.")
+    return pd.read_parquet(path)
+
+
+def _metrics(chosen: Tuned) -> dict[str, float]:
+    """What is worth following from run to run; cross-fitted figures where there are enough rows."""
+    metrics = {
+        "n_questions": float(chosen.reference_quality.n),
+        "reference_quality": chosen.reference_quality.value,
+        "reference_cost_nanousd": float(chosen.reference_cost_nanousd),
+        "guarantee_met": float(chosen.guarantee.met),
+        "difference": chosen.guarantee.difference,
+        "difference_bound": chosen.guarantee.bound,
+    }
+    if chosen.quality is not None and chosen.cost is not None:
+        metrics["expected_quality"] = chosen.quality.value
+        metrics["expected_cost_nanousd"] = chosen.cost.value
+        metrics["expected_saving"] = 1 - chosen.cost.value / max(1, chosen.reference_cost_nanousd)
+    return metrics
+
+
+def _write(workspace: Workspace, table: OutcomeTable, chosen: Tuned, result: TuneResult) -> None:
+    front = [
+        {
+            "cost_nanousd": point.cost_nanousd,
+            "quality": point.quality,
+            "chain": [table.rungs[rung] for rung in point.chain],
+            "thresholds": list(point.thresholds),
+        }
+        for point in chosen.front
+    ]
+    content = {
+        "cascade": result.cascade.model_dump(mode="json"),
+        "status": chosen.status,
+        "reference_rung": result.reference_rung,
+        "reference_cost_nanousd": result.reference_cost_nanousd,
+        "guarantee": result.guarantee,
+        "expected": result.expected,
+        "reason": result.reason,
+        "front": front,
+    }
+    write_json(workspace.cascade / "cascade.json", content)
+    write_json(workspace.cascade / "metrics.json", result.metrics)
+    _draw_front(workspace.cascade / "front.svg", table, chosen)
+
+
+def _draw_front(path: Path, table: OutcomeTable, chosen: Tuned) -> None:
+    """Quality against cost: the front, each rung alone, and the chosen point with its interval."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams["svg.hashsalt"] = "palier"  # the same front gives the same bytes
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    per_1000 = 1000 / NANOUSD_PER_USD
+    costs, qualities = [p.cost_nanousd * per_1000 for p in chosen.front], [p.quality for p in chosen.front]
+    axes.step(costs, qualities, where="post", color="#3b6ea5", label="best cascades (on these rows)")
+    for rung, name in enumerate(table.rungs):
+        at = (table.mean_cost(rung) * per_1000, float(np.nanmean(table.quality[:, rung])))
+        axes.plot(*at, "s", color="#777777", markersize=5)
+        axes.annotate(name, at, textcoords="offset points", xytext=(5, -10), fontsize=8)
+    if chosen.cost is not None and chosen.quality is not None:
+        error = [[chosen.quality.value - chosen.quality.low], [chosen.quality.high - chosen.quality.value]]
+        axes.errorbar(
+            [chosen.cost.value * per_1000], [chosen.quality.value], error, fmt="o", color="#c0392b", label="chosen"
+        )
+    axes.set_xlabel("USD per 1,000 questions")
+    axes.set_ylabel("quality")
+    axes.legend(loc="lower right", fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="svg", metadata={"Date": None})
+    partial.replace(path)

@@ -1,0 +1,106 @@
+"""Files become documents, or are told with a reason; nothing is passed over in silence."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from palier.adapters.documents_folder import FolderReading, read_documents
+from palier.errors import DataGateError
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def read(folder: Path, max_bytes: int = 10_000) -> FolderReading:
+    return read_documents(folder, ["en", "fr"], max_bytes)
+
+
+def reason(folder: Path, name: str) -> str:
+    return next(item.reason for item in read(folder).rejected if item.path == name)
+
+
+def test_id_language_and_title_come_from_path_front_matter_heading_or_name(tmp_path: Path):
+    write(tmp_path, "en/menus/menu.md", "---\ntitle: 'Menu: 2026'\n---\n# Other\n")
+    write(tmp_path, "fr/horaires.md", "Texte.\n\n## **Horaires** d'été\n")
+    write(tmp_path, "en/late-orders.txt", "No heading here.")
+    told = {d.document_id: (d.lang, d.title) for d in read(tmp_path).documents}
+    assert told == {
+        "en/late-orders": ("en", "late orders"),
+        "en/menus/menu": ("en", "Menu: 2026"),
+        "fr/horaires": ("fr", "Horaires d'été"),
+    }
+
+
+def test_without_a_language_folder_the_text_tells(tmp_path: Path):
+    write(tmp_path, "a.md", "Les commandes sont livrées dans les trente minutes, sauf le dimanche.")
+    write(tmp_path, "shop/b.md", "Orders are delivered within thirty minutes, but not on Sundays.")
+    assert {d.document_id: d.lang for d in read(tmp_path).documents} == {"a": "fr", "shop/b": "en"}
+
+
+def test_each_bad_file_is_told_with_its_reason_and_the_others_are_read(tmp_path: Path):
+    write(tmp_path, "en/good.md", "# Good\n\nText.")
+    write(tmp_path, "en/latin.md", "caf\xe9".encode("latin-1"))
+    write(tmp_path, "en/bom.md", b"\xef\xbb\xbfok \xff")
+    write(tmp_path, "en/empty.md", " \n\n")
+    write(tmp_path, "en/image.md", b"\x89PNG\x00")
+    write(tmp_path, "en/zero.md", "text \0 text")
+    write(tmp_path, "en/twin.md", "# Good\n\nText.")
+    write(tmp_path, "en/good.txt", "Another text of the same name.")
+    write(tmp_path, "en/yaml.md", "---\ntitle: [unclosed\n---\nText")
+    reading = read(tmp_path)
+    assert [document.document_id for document in reading.documents] == ["en/good"]
+    assert reading.bad_share == pytest.approx(8 / 9)
+    assert "byte 0xe9 at offset 3" in reason(tmp_path, "en/latin.md")
+    assert "byte 0xff at offset 6" in reason(tmp_path, "en/bom.md")
+    assert "empty" in reason(tmp_path, "en/empty.md")
+    assert "offset 0" in reason(tmp_path, "en/image.md")
+    assert "offset 5" in reason(tmp_path, "en/zero.md")
+    assert "same as en/good.md" in reason(tmp_path, "en/twin.md")
+    assert "same id as en/good.md" in reason(tmp_path, "en/good.txt")
+    assert "front matter" in reason(tmp_path, "en/yaml.md")
+
+
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path):
+    """A sparse file of 20 TB: reading any of it would be noticed."""
+    write(tmp_path, "en/good.md", "Text.")
+    with write(tmp_path, "en/huge.md", "").open("r+b") as handle:
+        os.truncate(handle.fileno(), 20 * 10**9)
+    assert "20000000000 bytes" in reason(tmp_path, "en/huge.md")
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path):
+    secret = write(tmp_path, "outside/secret.md", "secret")
+    write(tmp_path, "documents/en/good.md", "Text.")
+    (tmp_path / "documents/en/link.md").symlink_to(secret)
+    assert "leads out" in reason(tmp_path / "documents", "en/link.md")
+
+
+def test_line_ends_accents_and_byte_order_marks_are_brought_to_one_form(tmp_path: Path):
+    write(tmp_path, "fr/a.md", b"\xef\xbb\xbf" + "e\u0301te\u0301\r\nfin\r\n".encode())
+    (document,) = read(tmp_path).documents
+    assert document.text == "été\nfin\n"
+
+
+def test_hidden_files_other_kinds_and_languages_not_asked_for_are_passed_over(tmp_path: Path):
+    write(tmp_path, "en/good.md", "Text.")
+    write(tmp_path, "en/.draft.md", "Draft.")
+    write(tmp_path, ".git/x.md", "x")
+    write(tmp_path, "en/photo.png", b"\x89PNG")
+    write(tmp_path, "fr/page.md", "Texte.")
+    reading = read_documents(tmp_path, ["en"], 1000)
+    assert [document.document_id for document in reading.documents] == ["en/good"]
+    assert reading.rejected == []
+
+
+@pytest.mark.parametrize("make", [False, True])
+def test_a_missing_or_empty_folder_is_an_error_with_a_remedy(tmp_path: Path, make: bool):
+    folder = tmp_path / "documents"
+    if make:
+        folder.mkdir()
+    with pytest.raises(DataGateError, match="Put"):
+        read(folder)

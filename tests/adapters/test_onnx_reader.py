@@ -1,0 +1,175 @@
+"""The served reader: real weights (a reader trained for seconds), real ONNX, real offsets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from palier.adapters.catalogue import resolve
+from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
+from palier.adapters.reader_adapter import merge_pressed, press
+from palier.adapters.reader_exam import ExamAnswer, ExamQuestion, best_threshold, exam_metrics, sit_exam
+from palier.adapters.reader_export import FLOAT_MODEL, export_reader
+from palier.adapters.reader_rung import ReaderRung
+from palier.adapters.reader_training import TrainingPlan, train_reader
+from palier.adapters.reader_windows import WindowCutter
+from palier.adapters.torch_reader import SpanReader, bare_reader, training_windows
+from palier.domain.answering import Hit, Question, Turn
+from palier.domain.documents import Passage
+from palier.domain.reading_tasks import ReadingTask
+from palier.domain.spans import occurrences
+from palier.errors import IntegrityError, NotReadyError
+
+pytestmark = pytest.mark.model
+
+TOWNS = ("York", "Leeds", "Bath", "Lyon", "Lille", "Nantes", "Bristol", "Dublin")
+MAX_TOKENS = 64
+
+
+def _content(town: str, number: int) -> str:
+    return f"The shop in {town} closes at {number}:30 on Mondays. Dogs may come in."
+
+
+def _tasks() -> list[ReadingTask]:
+    tasks = []
+    for index, town in enumerate(TOWNS):
+        content, answer = _content(town, 10 + index), f"{10 + index}:30"
+        tasks.append(ReadingTask(f"When does {town} close?", content, occurrences(content, answer)))
+        other = TOWNS[(index + 1) % len(TOWNS)]
+        tasks.append(ReadingTask(f"When does {other} close?", content))
+    return tasks
+
+
+@pytest.fixture(scope="module")
+def base() -> Path:
+    return resolve("all-minilm-l6-v2")
+
+
+@pytest.fixture(scope="module")
+def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> SpanReader:
+    """A reader that learnt sixteen sentences."""
+    model = bare_reader(base, seed=1)
+    windows = [training_windows(WindowCutter(base, MAX_TOKENS), task)[0] for task in _tasks()]
+    plan = TrainingPlan(learning_rate=3e-4, batch_size=8, n_steps=60, seed=1, mask_id=103, mask_share=0.0)
+    checkpoint = tmp_path_factory.mktemp("training") / "checkpoint.safetensors"
+    train_reader(model, lambda _epoch: windows, plan, checkpoint, lambda *_: None)
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(trained: SpanReader, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("reader")
+    export_reader(trained, base, path, ReaderConfig(max_tokens=MAX_TOKENS), float_too=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def reader(folder: Path) -> OnnxReader:
+    return OnnxReader(folder)
+
+
+def _exam(tasks: Sequence[ReadingTask]) -> list[ExamQuestion]:
+    return [
+        ExamQuestion(task.question, "en", tuple(task.content[s:e] for s, e in task.spans), (task.content,))
+        for task in tasks
+    ]
+
+
+def test_it_reads_what_it_was_taught(reader: OnnxReader) -> None:
+    """Right spans for taught questions, and lower margins for passages about another town."""
+    exam = _exam(_tasks())
+    answers = sit_exam(reader, exam)
+    metrics = exam_metrics(exam, answers, best_threshold(exam, answers))
+    assert metrics["f1"] > 0.8
+    assert metrics["no_answer_f1"] > 0.8
+
+
+def test_offsets_point_at_the_text(reader: OnnxReader) -> None:
+    """Start and end are characters of the passage that was given, accents and all; readings are best first."""
+    contents = ["Été à Liège : fermé à 23:30, « café » ouvert.", _content("York", 10)]
+    readings = reader.read("When does York close?", contents)
+    assert [r.margin for r in readings] == sorted((r.margin for r in readings), reverse=True)
+    for reading in readings:
+        assert " ".join(contents[reading.passage_index][reading.start : reading.end].split()) == reading.text
+
+
+def test_a_long_passage_is_read_to_its_end(reader: OnnxReader) -> None:
+    """An answer past the model's window is found in a later window."""
+    content = "Nothing of interest here. " * 60 + _content("York", 10)
+    best = reader.read("When does York close?", [content])[0]
+    assert content[best.start : best.end] == "10:30"
+
+
+def test_answers_do_not_depend_on_the_passages_beside(reader: OnnxReader) -> None:
+    """The same passage gives the same reading alone and among others, to the bit."""
+    alone = reader.read("When does Bath close?", [_content("Bath", 12)])[0]
+    among = next(
+        reading
+        for reading in reader.read("When does Bath close?", [_content("Lyon", 13) * 3, _content("Bath", 12)])
+        if reading.passage_index == 1
+    )
+    assert (alone.text, alone.score, alone.null_score) == (among.text, among.score, among.null_score)
+
+
+def test_int8_reads_like_float(folder: Path) -> None:
+    """Rounding the weights changes few margins, and by little."""
+    exam = _exam(_tasks())
+    exact, rounded = (sit_exam(OnnxReader(folder, name), exam) for name in (FLOAT_MODEL, "model.onnx"))
+    same = [a.text == b.text for a, b in zip(exact, rounded, strict=True)]
+    assert sum(same) >= 0.8 * len(same)
+
+
+def test_nothing_to_read_is_no_answer(reader: OnnxReader) -> None:
+    """No passage, or one without words, is not an error."""
+    assert reader.read("When does York close?", []) == []
+    assert reader.read("When does York close?", ["", "  "]) == []
+    answer = ReaderRung("reader", reader, 2, 0.04).answer(Question("When?", "en"), [])
+    assert answer.text == ""
+    assert answer.citations == ()
+
+
+def test_the_rung_cites_the_sentence(reader: OnnxReader) -> None:
+    """The quote is the sentence of the passage that holds the answer; cost and signals are told."""
+    passage = Passage("p", "en/york", "en", "Opening hours", "York", _content("York", 10), 1, 1)
+    answer = ReaderRung("reader", reader, 2, 0.04).answer(Question("When does York close?", "en"), [Hit(passage, 1.0)])
+    assert answer.text == "10:30"
+    assert answer.citations[0].quote == "The shop in York closes at 10:30 on Mondays."
+    assert answer.cost_nanousd > 0
+    assert set(answer.signals) == {"margin", "null", "second"}
+
+
+def test_a_follow_up_is_read_with_what_came_before(reader: OnnxReader) -> None:
+    """The town named in the turn before decides."""
+    hits = [
+        Hit(Passage(town, "d", "en", "", "", _content(town, 10 + i), 1, 1), 1.0) for i, town in enumerate(TOWNS[:2])
+    ]
+    question = Question("close?", "en", (Turn("user", "When does Leeds"),))
+    assert ReaderRung("reader", reader, 2, 0.04).answer(question, hits).citations[0].passage_id == "Leeds"
+
+
+def test_a_pressed_reader_is_nearly_the_trained_one(trained: SpanReader, base: Path) -> None:
+    """With enough rank the kept change is the change, up to half precision."""
+    again = bare_reader(base, seed=1)
+    merge_pressed(again, press(trained, base, rank=384))
+    state = again.state_dict()
+    for name, weight in trained.state_dict().items():
+        assert (weight - state[name]).abs().max() < 2e-3, name
+
+
+def test_threshold_parts_right_from_wrong() -> None:
+    """The margin that gives most quality lies between the right answers and the wrong ones."""
+    exam = [ExamQuestion("q", "en", ("yes",), ("",))] * 3 + [ExamQuestion("q", "en", (), ("",))] * 2
+    answers = [ExamAnswer("yes", margin) for margin in (3.0, 2.0, 1.0, 0.0, -1.0)]
+    assert 0.0 < best_threshold(exam, answers) < 1.0
+    assert best_threshold([], []) == 0.0
+
+
+def test_broken_folders_are_refused(folder: Path, tmp_path: Path) -> None:
+    """A missing model names the command that makes it; a broken config is not guessed around."""
+    with pytest.raises(NotReadyError, match="palier train-reader"):
+        OnnxReader(tmp_path)
+    for name in ("model.onnx", "tokenizer.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / CONFIG).write_text('{"max_tokens": 9}', encoding="utf-8")
+    with pytest.raises(IntegrityError, match="Train the reader again"):
+        OnnxReader(tmp_path)

@@ -1,0 +1,104 @@
+"""The benchmark's short cut gives what the real machinery gives, look by look, and its report has the
+shape."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from bench.rollout import START, Ending, play_ours, rules_to_compare, stages_of, summarise
+from bench.rollout_rivals import RIVALS
+from bench.rollout_traffic import SCENARIOS, Scenario, draw_traffic, made_up_pool, recorded_pool
+from palier.domain.comparison import Observation
+from palier.domain.rollout import Rollout, assign_arm, judge, next_step
+from palier.errors import InputError
+from palier.params import load_params
+from palier.settings import repository_root
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return made_up_pool(np.random.default_rng(1))
+
+
+@pytest.fixture(scope="module")
+def rules():
+    whole = load_params(repository_root() / "params.yaml").rollout
+    return whole.model_copy(update={"shadow_requests": 30, "requests_per_share": 8, "max_requests": 260})
+
+
+def play_for_real(traffic, rules, rollout_id):
+    """`judge` and `next_step` after every request, as the gateway's loop would."""
+    rollout = Rollout(rollout_id, "a", "b", "shadow", 0.0, START, START, rules)
+    seen = []
+    for i in range(rules.max_requests):
+        at = START + timedelta(seconds=i)
+        arms = ["champion", "shadow"] if rollout.phase == "shadow" else [assign_arm(str(traffic.keys[i]), rollout)]
+        for arm in arms:
+            side = traffic.champion if arm == "champion" else traffic.challenger
+            cost, failed = int(side.cost_nanousd[i]), bool(side.is_error[i])
+            seen.append(Observation(str(i), arm, at, float(side.score[i]), failed, float(side.latency_ms[i]), cost))
+        step = next_step(rollout, judge(seen, rollout, rules), rules, at + timedelta(seconds=0.5))
+        rollout = step[0] if step else rollout
+        if not rollout.is_running:
+            return Ending(rollout.phase, i + 1)
+    raise AssertionError("a rollout ends at max_requests at the latest")
+
+
+@pytest.mark.parametrize("name", ["identical", "equal", "score_minus_0.2", "errors_plus_0.1", "cost_times_3"])
+def test_the_short_cut_is_the_same_as_looking_after_every_request(pool, rules, name):
+
+    for seed in range(3):
+        traffic = draw_traffic(pool, SCENARIOS[name], 400, np.random.default_rng([seed, 9]))
+        rollout_id = stages_of(traffic, rules)[0].rollout_id
+        assert play_ours(traffic, rules) == play_for_real(traffic, rules, rollout_id)
+
+
+def test_a_promotion_is_reached_by_both_ways(pool, rules):
+    quick = rules.model_copy(update={"shadow_requests": 180, "canary_shares": (0.5,)})
+    flawless = replace(pool, is_error=np.zeros_like(pool.is_error))
+    traffic = draw_traffic(flawless, Scenario(same_answer=1.0), 400, np.random.default_rng(4))
+
+    ending = play_ours(traffic, quick)
+    assert ending.result == "promoted"
+    assert ending == play_for_real(traffic, quick, stages_of(traffic, quick)[0].rollout_id)
+
+
+def test_a_scenario_changes_the_mean_score_by_what_it_says(pool):
+    traffic = draw_traffic(pool, Scenario(score_drop=0.2), 100_000, np.random.default_rng(0))
+    drop = traffic.champion.score.mean() - traffic.challenger.score.mean()
+    assert drop == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize("name", sorted(RIVALS))
+def test_every_rule_sends_a_challenger_back_that_always_fails(pool, name):
+    traffic = draw_traffic(pool, SCENARIOS["errors_all"], 2000, np.random.default_rng(0))
+    result, n_requests = RIVALS[name](traffic)
+    assert result == "rolled_back"
+    assert 0 < n_requests <= 300
+
+
+def test_a_recorded_ledger_becomes_a_pool_without_shadows_and_unscored_rows(tmp_path):
+    rows = [
+        {"arm": "champion", "score": 0.5, "error": None, "latency_ms": 10.0, "cost_nanousd": 7},
+        {"arm": "shadow", "score": 0.9, "error": None, "latency_ms": 10.0, "cost_nanousd": 7},
+        {"arm": "champion", "score": None, "error": None, "latency_ms": 10.0, "cost_nanousd": 7},
+        {"arm": "challenger", "score": None, "error": "timed out", "latency_ms": 99.0, "cost_nanousd": 3},
+    ]
+    path = tmp_path / "ledger.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    pool = recorded_pool([path])
+    assert pool.score.tolist() == [0.5, 0.0]
+    assert pool.is_error.tolist() == [0.0, 1.0]
+    path.write_text(json.dumps(rows[1]))
+    with pytest.raises(InputError, match="No served"):
+        recorded_pool([path])
+
+
+def test_a_summary_has_what_the_contract_names(rules):
+    summary = summarise([Ending("promoted", 150), Ending("rolled_back", 50)], np.random.default_rng(0))
+    assert summary["promoted"]["value"] == summary["rolled_back"]["value"] == 0.5
+    assert summary["requests_median"] == summary["seconds_median"] == 100.0
+    assert set(rules_to_compare(rules)) == {"palier", "palier_long_shadow", "naive_z", "flagger", "argo", "kayenta"}

@@ -1,0 +1,37 @@
+"""Bootstrap intervals hold the mean, shrink with n, and cover as often as they say."""
+
+import numpy as np
+import pytest
+
+from palier.domain.bootstrap import mean_interval
+
+
+def test_the_interval_holds_the_mean_and_repeats_with_the_same_seed():
+    values = np.random.default_rng(1).random(200)
+    first = mean_interval(values, np.random.default_rng(5))
+    assert first.low < first.value < first.high
+    assert first == mean_interval(values, np.random.default_rng(5))
+    assert first.value == pytest.approx(values.mean())
+
+
+def test_equal_values_have_no_spread_and_no_values_no_mean():
+    assert mean_interval([0.5] * 7, np.random.default_rng(0)).rounded() == {
+        "value": 0.5,
+        "low": 0.5,
+        "high": 0.5,
+        "n": 7,
+    }
+    with pytest.raises(ValueError, match="No values"):
+        mean_interval([], np.random.default_rng(0))
+
+
+def test_about_95_of_100_intervals_hold_the_true_mean():
+    rng = np.random.default_rng(11)
+    intervals = [mean_interval(rng.random(80) < 0.3, rng, samples=400) for _ in range(200)]
+    held = np.mean([interval.low <= 0.3 <= interval.high for interval in intervals])
+    assert 0.89 <= held <= 0.99
+
+
+def test_long_inputs_are_resampled_in_blocks():
+    interval = mean_interval(np.arange(60_000.0), np.random.default_rng(2), samples=150)
+    assert interval.low < 29_999.5 < interval.high

@@ -1,0 +1,110 @@
+"""Rules of the gateway that need no server: conversations, skipped rungs, money as text, ids, the error table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from lexical_release import LexicalRetriever, OverlapScorer, QuotingRung, passages_of
+
+from palier import errors
+from palier.domain.answering import Cascade, Hit, Question, RungAnswer, Step
+from palier.errors import ModelEndpointError
+from serving.answers import climb_past_failures
+from serving.chat_answers import decimal_usd
+from serving.chat_shapes import ChatRequest
+from serving.conversation import question_of, sticky_key
+from serving.envelope import new_request_id, request_id_from
+from serving.problems import TABLE, status_of
+
+QUESTION = Question("Is the Canal Street restaurant open on Sunday?", "en")
+HITS = LexicalRetriever(passages_of()).search(QUESTION, 5)
+
+
+@dataclass(frozen=True)
+class AwayRung:
+    """An endpoint that never answers."""
+
+    name: str
+
+    def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
+        raise ModelEndpointError(f"{self.name} is away")
+
+
+def cascade(*thresholds: tuple[str, float]) -> Cascade:
+    return Cascade(steps=tuple(Step(rung=rung, threshold=value) for rung, value in thresholds), abstain_below=0.1)
+
+
+def request(*texts: str, user: str | None = None) -> ChatRequest:
+    roles = ("user", "assistant")
+    messages = [{"role": roles[place % 2], "content": text} for place, text in enumerate(texts)]
+    return ChatRequest.model_validate({"model": "palier", "messages": messages, "user": user})
+
+
+@pytest.mark.parametrize("last_threshold", [0.0, 1.0])
+def test_a_rung_that_is_away_leaves_the_best_of_the_others(last_threshold: float) -> None:
+    rungs = {"near": QuotingRung("near", 1), "far": AwayRung("far")}
+    steps = cascade(("near", 1.0), ("far", last_threshold))
+    unsure = Question(f"{QUESTION.text} And at Christmas?", "en")
+    climbed, skipped = climb_past_failures(unsure, HITS, steps, rungs, OverlapScorer())
+    assert skipped == ["far_endpoint"]
+    assert [attempt.answer.rung for attempt in climbed.attempts] == ["near"]
+    assert "open on Sunday" in climbed.final.answer.text
+    assert not climbed.abstained
+
+
+def test_a_first_rung_that_is_away_is_climbed_over() -> None:
+    rungs = {"far": AwayRung("far"), "near": QuotingRung("near", 1)}
+    climbed, skipped = climb_past_failures(QUESTION, HITS, cascade(("far", 0.5), ("near", 0.5)), rungs, OverlapScorer())
+    assert (climbed.final.answer.rung, climbed.final.accepted, skipped) == ("near", True, ["far_endpoint"])
+
+
+def test_when_every_rung_is_away_the_endpoints_error_is_told() -> None:
+    with pytest.raises(ModelEndpointError, match="far is away"):
+        climb_past_failures(QUESTION, HITS, cascade(("far", 0.5)), {"far": AwayRung("far")}, OverlapScorer())
+
+
+def test_a_conversation_keeps_its_arm_key_and_another_has_its_own() -> None:
+    first, later = request("Bonjour"), request("Bonjour", "Oui ?", "Et le dimanche ?")
+    assert sticky_key(first, "key-1") == sticky_key(later, "key-1")
+    assert sticky_key(first, "key-1") != sticky_key(request("Hello"), "key-1")
+    assert sticky_key(first, "key-1") != sticky_key(first, "key-2")
+
+
+def test_a_named_user_keeps_the_arm_whatever_is_asked() -> None:
+    assert sticky_key(request("a", user="u"), "key-1") == sticky_key(request("b", user="u"), "key-1")
+    assert sticky_key(request("a", user="u"), "key-1") != sticky_key(request("a", user="v"), "key-1")
+
+
+def test_the_last_message_is_the_question_and_the_rest_is_history() -> None:
+    question = question_of(request("Quels sont vos horaires ?", "De midi à minuit.", "Napoli ?").messages)
+    assert (question.text, question.lang) == ("Napoli ?", "fr")
+    assert [turn.role for turn in question.history] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("nanousd", "text"),
+    [(0, "0.000000000"), (1, "0.000000001"), (-1500, "-0.000001500"), (12_345_678_901, "12.345678901")],
+)
+def test_money_is_written_exactly(nanousd: int, text: str) -> None:
+    assert decimal_usd(nanousd) == text
+
+
+def test_request_ids_are_uuids_of_version_7() -> None:
+    made = new_request_id()
+    assert made[4:].count("-") == 4
+    assert made[18] == "7"
+    assert made[23] in "89ab"
+
+
+@pytest.mark.parametrize("given", ["", "short", "a b c d e f g h", "x" * 65, "ünïcode-token", "-starts-badly"])
+def test_no_callers_nonsense_becomes_a_request_id(given: str) -> None:
+    assert request_id_from([(b"x-request-id", given.encode("utf-8"))]).startswith("req-")
+
+
+def test_every_error_of_the_tree_has_a_status_of_its_own_or_of_its_parent() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert len(kinds) > 10
+    for kind in kinds:
+        assert status_of(kind("what")).http >= 400
+    assert TABLE[errors.SearchError].http == 503
+    assert status_of(ValueError("what")).http == 500
