@@ -1,9 +1,10 @@
 """What can be seen in a question and its answers without knowing the task: numbers for the scorers.
 
-Nothing here knows of multiple choice, of these models or of these data sets: lengths, hedging, digits, how much of the
-answer stands in the question, and whether two answers end in the same thing. The final answer is what follows the last
-"answer is", "####" or box, or else the last line; two final answers agree when they are the same number, the same
-words, or one begins with the other. Price paid: agreement in substance but not in words is missed.
+Nothing here knows of multiple choice, of these models or of these data sets: lengths, hedging, digits, how
+much of the answer stands in the question, and whether two answers end in the same thing. The final answer is
+what follows the last "answer is", "####" or box, or else the last line; two final answers agree when they are
+the same number, the same words, or one begins with the other. Price paid: agreement in substance but not in
+words is missed.
 """
 
 import math

@@ -15,12 +15,14 @@ from palier.domain.answering import (
     Citation,
     Climb,
     Hit,
+    Origin,
     Question,
     Rung,
     RungAnswer,
     Scorer,
     Step,
     climb,
+    origin_of,
 )
 from palier.domain.documents import Lang
 from palier.domain.ledger import Arm
@@ -76,6 +78,12 @@ class Given:
     def citations(self) -> tuple[Citation, ...]:
         """What the answer rests on; an "I don't know" rests on nothing."""
         return () if self.climb.abstained else self.climb.final.answer.citations
+
+    @property
+    def origin(self) -> Origin:
+        """The index that the passages came from, and its corpus revision."""
+        manifest = self.seat.release.manifest
+        return origin_of(self.hits, Origin(manifest.index, manifest.corpus_revision))
 
     @property
     def rung(self) -> str:

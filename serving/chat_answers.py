@@ -97,7 +97,7 @@ def palier_object(given: Given) -> PalierShape:
         cost_usd=usd(given.climb.cost_nanousd),
         reference_cost_usd=None if reference is None else usd(reference),
         saved_usd=None if saved is None else usd(saved),
-        index=manifest.index,
+        index=given.origin.index,
         citations=_citations(given),
         degraded=list(given.degraded),
     )
@@ -122,7 +122,7 @@ def decimal_usd(nanousd: int) -> str:
 
 
 def _citations(given: Given) -> list[CitationShape]:
-    revision = given.seat.release.manifest.corpus_revision
+    revision = given.origin.revision
     return [
         CitationShape(
             document_id=citation.document_id,

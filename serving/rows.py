@@ -32,7 +32,7 @@ def ledger_row(asked: Asked, given: Given, latency_ms: float) -> LedgerRow:
         cost_nanousd=given.climb.cost_nanousd,
         reference_cost_nanousd=given.reference_cost_nanousd,
         latency_ms=latency_ms,
-        index=release.manifest.index,
+        index=given.origin.index,
         citations=_ledger_citations(given),
     )
 
@@ -84,7 +84,7 @@ def _ledger_attempt(attempt: Attempt) -> dict[str, Any]:
 def _ledger_citations(given: Given) -> list[dict[str, Any]]:
     """Citations with the lines of the file, so that a trace needs no index that may be gone by then."""
     lines = {hit.passage.passage_id: (hit.passage.start_line, hit.passage.end_line) for hit in given.hits}
-    revision = given.seat.release.manifest.corpus_revision
+    revision = given.origin.revision
     return [
         {
             "document_id": citation.document_id,

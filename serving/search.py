@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from palier.domain.answering import Hit, Question
+from palier.domain.answering import Hit, Origin, Question, origin_of
 from palier.domain.documents import Lang
 from palier.domain.language import detect_language
 from serving.answers import choose_seat
@@ -72,11 +72,12 @@ async def search_passages(body: SearchRequest, response: Response, gateway: Gate
 
 def _answer(release: Release, question: Question, hits: Sequence[Hit]) -> SearchAnswer:
     manifest = release.manifest
+    origin = origin_of(hits, Origin(manifest.index, manifest.corpus_revision))
     return SearchAnswer(
         release_id=manifest.release_id,
-        index=manifest.index,
+        index=origin.index,
         language=question.lang,
-        data=[_shape(hit, manifest.corpus_revision) for hit in hits],
+        data=[_shape(hit, origin.revision) for hit in hits],
     )
 
 

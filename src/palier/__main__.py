@@ -29,7 +29,7 @@ def main() -> None:
 
 def build_app() -> typer.Typer:
     """All commands under one root."""
-    from palier.commands import questions, releases, services, stages, tour, workspaces
+    from palier.commands import questions, releases, rollback_demo, services, stages, tour, workspaces
 
     root = typer.Typer(
         help="Keep a retrieval-augmented assistant cheap and right.",
@@ -37,7 +37,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    for room in (workspaces.app, stages.app, questions.app, tour.app):
+    for room in (workspaces.app, stages.app, questions.app, tour.app, rollback_demo.app):
         root.registered_commands += room.registered_commands
     root.add_typer(releases.app, name="release")
     root.add_typer(questions.keys_app, name="keys")

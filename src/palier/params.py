@@ -24,7 +24,7 @@ Positive = Annotated[int, Field(gt=0)]
 class Section(BaseModel):
     """Frozen, strict, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class VersionDocumentsParams(Section):
@@ -126,7 +126,7 @@ class PackageReleaseParams(Section):
 
 class RolloutParams(Section):
     shadow_requests: Annotated[int, Field(ge=0)]
-    canary_shares: Annotated[tuple[Share, ...], Field(min_length=1)]
+    canary_shares: Annotated[tuple[Share, ...], Field(min_length=1, strict=False)]
     requests_per_share: Positive
     max_requests: Positive
     alpha: Annotated[float, Field(gt=0, lt=0.5)]
@@ -145,7 +145,7 @@ class CheckDriftParams(Section):
 
 class Params(Section):
     seed: int
-    languages: Annotated[tuple[Lang, ...], Field(min_length=1)]
+    languages: Annotated[tuple[Lang, ...], Field(min_length=1, strict=False)]
     version_documents: VersionDocumentsParams
     train_encoder: TrainEncoderParams
     build_index: BuildIndexParams

@@ -18,19 +18,20 @@ def repository_root() -> Path:
 
 
 class Settings(BaseSettings):
-    """Environment variables start with PALIER_, but for the two that the field has names for."""
+    """Environment variables start with PALIER_, but for those that the field names itself.
 
-    model_config = SettingsConfigDict(
-        env_prefix="PALIER_", frozen=True, extra="ignore", populate_by_name=True
-    )
+    URLs that may hold a password are left out of ``repr``, secrets are masked there.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PALIER_", frozen=True, extra="ignore", populate_by_name=True)
 
     workspace: Path = Path("workspace")
     state_dir: Path = Field(default_factory=lambda: repository_root() / ".palier")
     """Service state, logs, the built search node and its data, releases of the gateway."""
 
-    elasticsearch_url: str | None = Field(default=None, validation_alias="ELASTICSEARCH_URL")
+    elasticsearch_url: str | None = Field(default=None, validation_alias="ELASTICSEARCH_URL", repr=False)
     elasticsearch_api_key: SecretStr | None = Field(default=None, validation_alias="ELASTICSEARCH_API_KEY")
-    mlflow_url: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    mlflow_url: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI", repr=False)
     index_alias: str = "passages"
 
     gateway_port: Port = 8000
@@ -38,7 +39,7 @@ class Settings(BaseSettings):
     mlflow_port: Port = 5000
     search_port: Port = 9200
 
-    records_url: str | None = None
+    records_url: str | None = Field(default=None, repr=False)
     """SQLAlchemy URL of ledger, keys and rollouts; default: SQLite in ``state_dir``."""
 
     heavy_url: str | None = None

@@ -7,7 +7,7 @@ import pytest
 
 from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
-from palier.adapters.reader_adapter import merge_pressed, press
+from palier.adapters.reader_adapter import merge_pressed, merged, press, with_lora
 from palier.adapters.reader_exam import ExamAnswer, ExamQuestion, best_threshold, exam_metrics, sit_exam
 from palier.adapters.reader_export import FLOAT_MODEL, export_reader
 from palier.adapters.reader_rung import ReaderRung
@@ -48,12 +48,12 @@ def base() -> Path:
 @pytest.fixture(scope="module")
 def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> SpanReader:
     """A reader that learnt sixteen sentences."""
-    model = bare_reader(base, seed=1)
+    model = with_lora(bare_reader(base, seed=1), rank=16, seed=1)
     windows = [training_windows(WindowCutter(base, MAX_TOKENS), task)[0] for task in _tasks()]
-    plan = TrainingPlan(learning_rate=3e-4, batch_size=8, n_steps=60, seed=1, mask_id=103, mask_share=0.0)
+    plan = TrainingPlan(learning_rate=2e-3, batch_size=8, n_steps=60, seed=1, mask_id=103, mask_share=0.0)
     checkpoint = tmp_path_factory.mktemp("training") / "checkpoint.safetensors"
     train_reader(model, lambda _epoch: windows, plan, checkpoint, lambda *_: None)
-    return model
+    return merged(model)
 
 
 @pytest.fixture(scope="module")

@@ -134,24 +134,44 @@ def _fetch(name: str, entry: CatalogueEntry, source: HubSource, cache: Path, hub
     """Download what is missing, each file beside its place first; None when the hub cannot be reached."""
     folder = cache / name / source.revision
     try:
-        for relative in entry.files:
+        for relative, expected in entry.files.items():
             target = folder / relative
             if not target.is_file():
-                _download(f"{hub_url}/{source.hub}/resolve/{source.revision}/{relative}", target)
+                _download(f"{hub_url}/{source.hub}/resolve/{source.revision}/{relative}", target, expected)
     except httpx.HTTPError:
         return None
     return folder
 
 
-def _download(url: str, target: Path) -> None:
+def _download(url: str, target: Path, expected: str) -> None:
+    """Fetch beside ``target``, going on where an earlier try was cut off; only a file that is right gets the name.
+
+    A wrong one is deleted, so that the next try starts afresh.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
+    _append(url, partial)
+    actual = sha256_file(partial)
+    if actual != expected:
+        partial.unlink()
+        raise IntegrityError(
+            f"{url} has sha256 {actual}, expected {expected} for {target}: it is refused. "
+            "Try again; if it stays so, the catalogue or the hub is wrong."
+        )
+    partial.replace(target)
+
+
+def _append(url: str, partial: Path) -> None:
+    """Fetch the bytes that ``partial`` lacks; all of them where the server cannot go on in the middle."""
     done = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={done}-"} if done else {}
+    headers = {"Accept-Encoding": "identity"}  # a range of compressed bytes would not fit what is here
+    if done:
+        headers["Range"] = f"bytes={done}-"
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=30) as response:
+        if done and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # nothing is left to fetch: it was cut off just before it got its name
         response.raise_for_status()
         mode: Literal["ab", "wb"] = "ab" if response.status_code == httpx.codes.PARTIAL_CONTENT else "wb"
         with partial.open(mode) as handle:
             for chunk in response.iter_bytes():
                 handle.write(chunk)
-    partial.replace(target)

@@ -61,23 +61,9 @@ class HeavyRung:
 
     def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
         """One call of the endpoint; raises ModelEndpointError when it fails after the client's retries."""
-        import openai
-
         used = hits[: self._params.passages]
         started = time.perf_counter()
-        try:
-            reply = self._client.chat.completions.create(
-                model=self._params.model,
-                messages=messages(self._prompt, question, used),  # type: ignore[arg-type]
-                max_tokens=self._params.max_new_tokens,
-                temperature=0,
-                logprobs=True,
-            )
-        except openai.OpenAIError as error:
-            raise ModelEndpointError(
-                f"Rung {self.name!r}: model {self._params.model!r} gave no answer ({error}). "
-                "Check PALIER_HEAVY_URL, the key and the model's name."
-            ) from error
+        reply = self._complete(messages(self._prompt, question, used))
         text, citations = read_reply(reply.choices[0].message.content or "", used)
         return RungAnswer(
             rung=self.name,
@@ -86,6 +72,31 @@ class HeavyRung:
             signals={"mean_logprob": mean_logprob(reply.choices[0].model_dump())},
             cost_nanousd=_cost(reply, self._params.price),
             latency_ms=1000 * (time.perf_counter() - started),
+        )
+
+    def _complete(self, chat: list[dict[str, str]]) -> "ChatCompletion":
+        import openai
+
+        try:
+            reply = self._client.chat.completions.create(
+                model=self._params.model,
+                messages=chat,  # type: ignore[arg-type]
+                max_tokens=self._params.max_new_tokens,
+                temperature=0,
+                logprobs=True,
+            )
+        except openai.OpenAIError as error:
+            raise self._failure(str(error)) from error
+        if not getattr(reply, "choices", None):  # a web page, say, where the URL lacks its /v1
+            raise self._failure("what came back is no chat completion")
+        return reply
+
+    def _failure(self, reason: str) -> ModelEndpointError:
+        """The error with its remedy; some endpoints quote the key that they refuse, and it must not go on."""
+        reason = reason.replace(self._client.api_key, "***")
+        return ModelEndpointError(
+            f"Rung {self.name!r}: model {self._params.model!r} gave no answer ({reason}). "
+            "Check PALIER_HEAVY_URL, PALIER_HEAVY_API_KEY and the model's name."
         )
 
 

@@ -53,7 +53,8 @@ def starter_config(starter: Path) -> ReaderConfig:
 
 
 def _export_float(model: SpanReader, path: Path) -> None:
-    example = torch.ones((2, 16), dtype=torch.long)
+    # A tensor of its own for each input: the exporter takes one tensor given thrice for one input.
+    example = {name: torch.ones((2, 16), dtype=torch.long) for name in INPUTS}
     batch, tokens = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("tokens", min=4, max=512)
     shapes = {name: {0: batch, 1: tokens} for name in INPUTS}
     model.eval()
@@ -63,7 +64,7 @@ def _export_float(model: SpanReader, path: Path) -> None:
             model,
             (),
             path,
-            kwargs=dict.fromkeys(INPUTS, example),
+            kwargs=example,
             input_names=list(INPUTS),
             output_names=list(OUTPUTS),
             dynamic_shapes=shapes,

@@ -1,6 +1,7 @@
 """Fits the scorer's logistic heads with scikit-learn; what comes out is plain numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,7 @@ MIN_ROWS = 20
 """Below this, or with one class only, a head is the base rate (Laplace: one good and one bad row are added)."""
 
 
-def fit_head(
-    features: NDArray[np.float64], quality: NDArray[np.float64], regularisation: float
-) -> LogisticHead:
+def fit_head(features: NDArray[np.float64], quality: NDArray[np.float64], regularisation: float) -> LogisticHead:
     """Logistic regression of a quality in 0..1 on (n, d) features.
 
     Each row counts as `quality` of a good and `1 - quality` of a bad one, so that the prediction is the expected
@@ -30,9 +29,7 @@ def fit_head(
     standard = np.clip((features - mean) / scale, -4, 4)
     model = LogisticRegression(C=1.0 / regularisation, max_iter=1000)
     labels = np.concatenate([np.ones(n), np.zeros(n)])
-    model.fit(
-        np.concatenate([standard, standard]), labels, sample_weight=np.concatenate([quality, 1.0 - quality])
-    )
+    model.fit(np.concatenate([standard, standard]), labels, sample_weight=np.concatenate([quality, 1.0 - quality]))
     return LogisticHead(
         mean=tuple(mean.tolist()),
         scale=tuple(scale.tolist()),
@@ -44,8 +41,8 @@ def fit_head(
 
 def fold_of(groups: Sequence[str], n_folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """A fold for each row, such that all rows of one group are in the same fold; folds are of like size."""
-    names = sorted(set(groups))
-    sizes: Mapping[str, int] = {name: list(groups).count(name) for name in names}
+    sizes = Counter(groups)
+    names = sorted(sizes)
     load = np.zeros(n_folds)
     chosen: dict[str, int] = {}
     for position in rng.permutation(len(names)):

@@ -25,7 +25,7 @@ from palier.params import RetrievalParams
 TIMEOUT_S = 5.0
 RETRIES = 2
 EXACT_WEIGHT = 0.5
-"""What a word in just this form is worth beside its stem; chosen on training articles (docs/decisions/0003-fusion.md)."""
+"""What a word in just this form is worth beside its stem; chosen on training articles (decision 0003)."""
 TIE_BREAKER = 0.3
 ANALYSED_FIELDS = ("title", "headings", "text")
 PASSAGE_FIELDS = ("passage_id", "document_id", "lang", "title", "headings", "text", "start_line", "end_line")
@@ -118,8 +118,8 @@ class HybridRetriever:
 def lexical_body(text: str, lang: Lang, size: int) -> dict[str, Any]:
     """BM25 over the fields of ``lang``; a passage of another language has none of them.
 
-    Title, headings and text count as one field for how rare a word is; a word in the very form that was asked for counts
-    extra, whatever its accents.
+    Title, headings and text count as one field for how rare a word is; a word in the very form that was asked for
+    counts extra, whatever its accents.
     """
     stems = {
         "query": text,

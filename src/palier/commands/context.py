@@ -42,9 +42,7 @@ def open_context(workspace: Path | None) -> Context:
     here = Path.cwd()
     root = workspace or (here if (here / ".dvc").is_dir() else settings.workspace)
     if not (root / "params.yaml").is_file():
-        raise NotReadyError(
-            f"{root} is no workspace. Make one with `palier init {root}`, or name it with -w."
-        )
+        raise NotReadyError(f"{root} is no workspace. Make one with `palier init {root}`, or name it with -w.")
     root = root.resolve()
     return Context(settings, Workspace(root), load_params(root / "params.yaml"))
 
@@ -60,13 +58,14 @@ class ProgressLine:
     def __init__(self, stage: str, watch_file: Path | None = None) -> None:
         self._stage = stage
         self._file = watch_file
-        self._what = ""
+        self._total, self._done = -1, 0
         self._started = self._shown = time.monotonic()
 
     def __call__(self, done: int, total: int, what: str) -> None:
         now = time.monotonic()
-        if what != self._what:
-            self._what, self._started = what, now
+        if total != self._total or done < self._done:  # another piece of work has begun
+            self._total, self._started = total, now
+        self._done = done
         if now - self._shown < 1.0 and done < total:
             return
         self._shown = now

@@ -60,9 +60,7 @@ def trace(request_id: str, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def usage(
-    days: Annotated[int, typer.Option(help="How many days back.")] = 30, as_json: JsonOption = False
-) -> None:
+def usage(days: Annotated[int, typer.Option(help="How many days back.")] = 30, as_json: JsonOption = False) -> None:
     """Requests, cost and saving of the last days, from the ledger."""
     sums = Records(Settings().database_url).usage(since=utc_now() - timedelta(days=days))
     show(sums, as_json, "\n".join(f"{name}: {value}" for name, value in sums.items()))
@@ -109,9 +107,7 @@ def local_key(settings: Settings) -> str:
     return plaintext
 
 
-def ask_gateway(
-    settings: Settings, question: str, model: str = "palier", user: str | None = None
-) -> dict[str, Any]:
+def ask_gateway(settings: Settings, question: str, model: str = "palier", user: str | None = None) -> dict[str, Any]:
     """The gateway's JSON answer, with its request id; raises ServiceError with the gateway's own message."""
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
     if user:
@@ -139,9 +135,7 @@ def describe_answer(body: Mapping[str, Any]) -> str:
     saved = palier["saved_usd"]
     saving = "" if saved is None else f", saved about {saved:.9f} USD against the reference alone"
     rungs = " > ".join(attempt["rung"] for attempt in palier["attempts"])
-    lines.append(
-        f"  cost {palier['cost_usd']:.9f} USD{saving}; rungs {rungs}; release {palier['release_id']}"
-    )
+    lines.append(f"  cost {palier['cost_usd']:.9f} USD{saving}; rungs {rungs}; release {palier['release_id']}")
     lines.append(f"  palier trace {body['request_id']}")
     return "\n".join(lines)
 
@@ -163,15 +157,11 @@ def _source(settings: Settings, index: str, citation: Mapping[str, Any]) -> dict
 
 
 def _describe_trace(found: Mapping[str, Any]) -> str:
-    lines = [
-        f"{name}: {found[name]}" for name in ("question", "answer", "rung", "release_id", "git_sha", "index")
-    ]
+    lines = [f"{name}: {found[name]}" for name in ("question", "answer", "rung", "release_id", "git_sha", "index")]
     lines += [f"model {name}: {version}" for name, version in found["models"].items()]
     for source in found["sources"]:
         place = f"{source['file']}:{source.get('start_line', '?')}-{source.get('end_line', '?')}"
-        lines.append(
-            f"source: {place} at corpus revision {source['corpus_revision']}\n  « {source['quote']} »"
-        )
+        lines.append(f"source: {place} at corpus revision {source['corpus_revision']}\n  « {source['quote']} »")
     if not found["sources"]:
         print("This answer cites nothing.", file=sys.stderr)
     return "\n".join(lines)

@@ -61,10 +61,7 @@ def rollback(reason: ReasonOption, as_json: JsonOption = False) -> None:
 def history(limit: int = 20, as_json: JsonOption = False) -> None:
     """Who did what, when and why, newest first."""
     events = release_commands.history(_records(), limit)
-    lines = [
-        f"{event.at:%Y-%m-%d %H:%M:%S}  {event.action:12} {event.release_id}  {event.reason}"
-        for event in events
-    ]
+    lines = [f"{event.at:%Y-%m-%d %H:%M:%S}  {event.action:12} {event.release_id}  {event.reason}" for event in events]
     show(events, as_json, "\n".join(lines) or "No release yet: `palier run`, or `palier release start`.")
 
 
@@ -110,18 +107,14 @@ def sync_aliases(settings: Settings, active: Active) -> None:
 def _start(context: Context, order: Order) -> release_commands.Started:
     records = Records(context.settings.database_url)
     candidate = _install(context)
-    started = release_commands.start(
-        records, candidate, context.params.evaluate_release, context.params.rollout, order
-    )
+    started = release_commands.start(records, candidate, context.params.evaluate_release, context.params.rollout, order)
     sync_aliases(context.settings, records.active())
     return started
 
 
 def _install(context: Context) -> Candidate:
     if not context.workspace.release.is_dir():
-        raise RolloutError(
-            f"No packaged release in {context.workspace.release}: run `palier package-release`."
-        )
+        raise RolloutError(f"No packaged release in {context.workspace.release}: run `palier package-release`.")
     folder, manifest = install_bundle(context.workspace.release, context.settings.state_dir / "releases")
     ref = ReleaseRef(manifest.release_id, str(folder), manifest.corpus_revision, manifest.created_at)
     evaluation = {name: interval.model_dump() for name, interval in manifest.evaluation.items()}

@@ -36,9 +36,7 @@ def version_documents(
     as_json: JsonOption = False,
     files_only: Annotated[
         bool,
-        typer.Option(
-            "--files-only", help="Only check and cut the documents; no DVC, no commit (DVC's own call)."
-        ),
+        typer.Option("--files-only", help="Only check and cut the documents; no DVC, no commit (DVC's own call)."),
     ] = False,
 ) -> None:
     """Check the documents and golden questions, cut passages, and commit the corpus revision."""
@@ -122,9 +120,7 @@ def record_outcomes(workspace: WorkspaceOption = None, as_json: JsonOption = Fal
         result = stage.run(context.params, context.workspace.root, context.settings, progress)
         log.metrics({**result.metrics, "n_asked": result.n_asked, "n_remembered": result.n_remembered})
     left_out = "".join(f"\n  left out: {name}: {reason}" for name, reason in result.left_out.items())
-    text = (
-        f"{result.n_questions} questions; {result.n_asked} answers asked, {result.n_remembered} remembered."
-    )
+    text = f"{result.n_questions} questions; {result.n_asked} answers asked, {result.n_remembered} remembered."
     show(result, as_json, f"{text}\n{lines_of(result.metrics)}{left_out}")
 
 

@@ -44,18 +44,14 @@ def run_tour(workspace: WorkspaceOption = None) -> None:
     is_sample = _ensure_workspace(settings)
     say("Services: Elasticsearch, MLflow, the gateway and Airflow (about a minute)")
     services.start(settings)
-    say(
-        "The loop through Airflow: documents, index, models, cascade, release (about 5 minutes when all is new)"
-    )
+    say("The loop through Airflow: documents, index, models, cascade, release (about 5 minutes when all is new)")
     run_loop(settings)
     wait_until_ready(settings)
     if is_sample and _bring_second_version(settings):
         say("Documents version 2: about a tenth of them changed; the loop again (about 4 minutes)")
         run_loop(settings)
     if Records(settings.database_url).active().rollout is not None:
-        say(
-            "The second release in shadow, then canary: sample questions are replayed until the gateway decides"
-        )
+        say("The second release in shadow, then canary: sample questions are replayed until the gateway decides")
         replay_until_decided(settings)
     say(f"Done in {time.monotonic() - started:.0f} s. An English and a French answer:")
     for question in EXAMPLES:
@@ -141,9 +137,7 @@ def _bring_second_version(settings: Settings) -> bool:
 def _lay_over(changed: Path, target: Path) -> None:
     """Rows of ``changed`` replace those of the same id in ``target``; new ids are added."""
     rows = {row["id"]: row for path in (target, changed) for row in _rows(path)}
-    target.write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()), encoding="utf-8"
-    )
+    target.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()), encoding="utf-8")
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -180,9 +174,7 @@ def _follow(api: AirflowApi, dag_id: str, since: datetime, watcher: "_ProgressWa
                 _raise_failed(api, runs[0])
                 return runs[0]
         elif time.monotonic() > deadline:
-            raise ServiceError(
-                f"DAG {dag_id} did not start within {START_OF_NEXT_DAG_S:.0f} s; see Airflow's page."
-            )
+            raise ServiceError(f"DAG {dag_id} did not start within {START_OF_NEXT_DAG_S:.0f} s; see Airflow's page.")
         watcher.say_news()
         time.sleep(SECONDS_PER_POLL)
 

@@ -27,9 +27,7 @@ def init(
 ) -> None:
     """Make FOLDER a workspace: git and DVC, params.yaml and dvc.yaml, folders for documents and golden questions."""
     make_workspace(folder, documents, golden)
-    print(
-        f"Workspace at {folder}. Put documents into {folder / 'documents'}/<language>/, then run `palier run`."
-    )
+    print(f"Workspace at {folder}. Put documents into {folder / 'documents'}/<language>/, then run `palier run`.")
 
 
 def make_workspace(folder: Path, documents: Path | None, golden: Path | None) -> None:

@@ -74,6 +74,24 @@ class RungAnswer:
     latency_ms: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an answer's passages came from: the physical index, and the corpus revision that it holds (the first
+    12 digits of it, as the index's name tells, where it is not the release's own)."""
+
+    index: str
+    revision: str
+
+
+def origin_of(hits: Sequence[Hit], released: Origin) -> Origin:
+    """The origin of ``hits``: the release's own index, or a newer one that the alias led to."""
+    index = next((hit.index for hit in hits if hit.index), released.index)
+    if index == released.index:
+        return released
+    parts = index.split("-")
+    return Origin(index, parts[1] if len(parts) > 1 else "")
+
+
 class Retriever(Protocol):
     """Finds passages, best first."""
 
@@ -108,7 +126,7 @@ class Step(BaseModel):
 
 
 class Cascade(BaseModel):
-    """An ordered choice of rungs. The last applicable step's answer is taken whatever its score.
+    """An ordered choice of rungs. Where no step accepts, the best-scored answer is taken whatever its score.
 
     An answer whose final score is below ``abstain_below`` is replaced by "I don't know".
     """

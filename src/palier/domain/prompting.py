@@ -60,9 +60,9 @@ def _numbered(hits: Sequence[Hit], max_words: int | None) -> str:
     room = max_words if max_words is not None else 1_000_000
     lines = []
     for number, hit in enumerate(hits, start=1):
-        words = hit.passage.content.split(" ")
+        words = re.findall(r"\s*\S+", hit.passage.content)  # line ends part words too, and stay where they are
         if room <= 0:
             break
-        lines.append(f"[{number}] {' '.join(words[:room])}")
+        lines.append(f"[{number}] {''.join(words[:room])}")
         room -= len(words)
     return "\n\n".join(lines)

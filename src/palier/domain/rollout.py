@@ -112,9 +112,9 @@ class MetricVerdict(BaseModel):
     """What the test knows of one metric.
 
     Evidence is an e-value: how many times the wealth of a bettor grew who bet that the challenger is worse by
-    more than ``margin`` (``worse_evidence``, the largest so far), or that it is not (``fine_evidence``, at
-    present). Means are error rate, score, share of slow requests, and nano-dollars a request; the cost margin
-    is a share of the champion's mean cost.
+    more than ``margin`` (``worse_evidence``), or that it is not (``fine_evidence``); the largest so far, the
+    second only for as long as it is not lost again. Means are error rate, score, share of slow requests, and
+    nano-dollars a request; the cost margin is a share of the champion's mean cost.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -140,8 +140,8 @@ class MetricVerdict(BaseModel):
 class Verdict(BaseModel):
     """One look at a rollout with everything it rests on; plain data, stored with the rollout.
 
-    ``n_compared`` counts comparisons (shadow pairs and canary blocks), ``n_requests`` served requests,
-    ``n_challenger`` those that the challenger served since its present share began.
+    ``n_compared`` counts comparisons in shadow and canary, ``n_pairs`` those in the shadow, ``n_requests``
+    served requests, ``n_challenger`` those that the challenger served since its present share began.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from palier.domain.answering import Hit, Question, RungAnswer
+from palier.errors import IntegrityError
 
 FEATURES = (
     "margin",
@@ -81,6 +82,12 @@ class LearnedScorer:
     """The runtime of `ScorerWeights`: implements `palier.domain.answering.Scorer`."""
 
     def __init__(self, weights: ScorerWeights, encoder: TextEncoder) -> None:
+        """Raises IntegrityError for weights of other features: they would be applied to the wrong numbers."""
+        if weights.features != FEATURES:
+            raise IntegrityError(
+                f"The scorer was trained on the features {', '.join(weights.features)}; this version computes "
+                f"{', '.join(FEATURES)}. Train it again: `palier train-scorer`."
+            )
         self._weights = weights
         self._encoder = encoder
 
@@ -96,9 +103,7 @@ class LearnedScorer:
         return heads[answer.rung].predict(features(question, hits, answer, self._encoder))
 
 
-def features(
-    question: Question, hits: Sequence[Hit], answer: RungAnswer, encoder: TextEncoder
-) -> NDArray[np.float64]:
+def features(question: Question, hits: Sequence[Hit], answer: RungAnswer, encoder: TextEncoder) -> NDArray[np.float64]:
     """The (len(FEATURES),) vector of one answer; signals that a rung does not give are 0."""
     top = hits[0] if hits else None
     cited = {citation.passage_id for citation in answer.citations}

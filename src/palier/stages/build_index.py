@@ -35,6 +35,9 @@ from palier.adapters.workspace import Workspace, read_json, read_jsonl, write_js
 from palier.domain.documents import Passage, sha256_text
 from palier.params import Params
 
+PATIENCE_S = 5.0
+"""A server that is still starting is waited for; one that is away should be told soon."""
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -81,7 +84,7 @@ def run(
     passages = [Passage(**row) for row in rows]
     encoder = OnnxEncoder(place.encoder)
     with _only_one(place.cache / "build-index.lock"):
-        wait_ready(client)
+        wait_ready(client, PATIENCE_S)
         corpus = _Corpus(revision, passages, encoder, build_settings(params, encoder, passages))
         build = _reconcile(client, alias, corpus, params, place.cache / "embeddings", progress)
         swap_alias(client, alias, build.index)

@@ -27,7 +27,7 @@ class LedgerRecords(Connected):
     def append_request(self, row: LedgerRow) -> None:
         """Store ``row``; it is on its way to disk when this returns. The same (request, shadow or not) again
         is ignored."""
-        values = {name: getattr(row, name) for name in _FIELDS} | {"is_shadow": row.arm == "shadow"}
+        values = {name: _storable(getattr(row, name)) for name in _FIELDS} | {"is_shadow": row.arm == "shadow"}
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(requests).values(values))
@@ -79,7 +79,7 @@ class LedgerRecords(Connected):
             .order_by(columns.row_id)
         )
         with self._engine.connect() as connection:
-            return [Observation(*row) for row in connection.execute(statement)]
+            return [Observation(*row) for row in connection.execute(statement).all()]
 
     def usage(self, since: datetime | None = None) -> dict[str, Any]:
         """Requests, money (whole nano-dollars) and failures since then, in all and by release, rung,
@@ -116,7 +116,8 @@ class LedgerRecords(Connected):
             raise InputError(f"No request with id {request_id!r}: it is the x-request-id of an answer.")
         values = {"request_id": request_id, "key_id": key_id, "rating": rating, "created_at": now}
         with self._engine.begin() as connection:
-            connection.execute(insert(feedback).values(correction=correction, comment=comment, **values))
+            texts = {"correction": _storable(correction), "comment": _storable(comment)}
+            connection.execute(insert(feedback).values(**values, **texts))
 
     def feedback(self, since: datetime | None = None) -> list[dict[str, Any]]:
         """Feedback with the question, answer and language that it is about, oldest first."""
@@ -144,6 +145,14 @@ class LedgerRecords(Connected):
         statement = statement.group_by(*group).order_by(*group)
         with self._engine.connect() as connection:
             return [_plain_sums(dict(row._mapping)) for row in connection.execute(statement)]
+
+
+def _storable(value: Any) -> Any:
+    """Text without what a database refuses (NUL, half surrogate pairs): a strange question must not lose its
+    row."""
+    if not isinstance(value, str):
+        return value
+    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def _totals() -> list[ColumnElement[Any]]:

@@ -41,7 +41,7 @@ from palier.errors import IntegrityError as WrongSchemaError
 from palier.errors import ServiceError
 
 SCHEMA_VERSION = 1
-_CREATE_ATTEMPTS = 20
+_CREATE_ATTEMPTS = 8
 
 
 class UtcDateTime(TypeDecorator[datetime]):

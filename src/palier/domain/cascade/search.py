@@ -6,8 +6,8 @@ margins or confidence about quality. A budget holds for the *upper bound* of the
 questions keep it too.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
@@ -70,22 +70,19 @@ class Searched:
 
     def front(self) -> list[Point]:
         """The Pareto front by rising cost; empty when the constraints leave nothing."""
-        fronts = self._fronts(chain_list(self.table, min(self.max_depth, COMPLETE_DEPTH)))
-        points = _merged(fronts)
+        chains = chain_list(self.table, min(self.max_depth, COMPLETE_DEPTH))
+        points = best_points(chains, self._endings, self._keeps_constraints, self.cells)
         for _ in range(COMPLETE_DEPTH, self.max_depth):
             grown = {(*point.chain, rung) for point in points for rung in range(self.table.n_rungs)}
-            fronts += self._fronts([chain for chain in sorted(grown) if len(set(chain)) == len(chain)])
-            points = _merged(fronts)
+            chains += [chain for chain in sorted(grown) if len(set(chain)) == len(chain)]
+            points = best_points(chains, self._endings, self._keeps_constraints, self.cells)
         return points
 
-    def _fronts(self, chains: Sequence[tuple[int, ...]]) -> list["_ChainFront"]:
-        """Each chain's own front, in both its endings."""
-        fronts = []
-        for chain in chains:
-            for trust_last in (True, False)[: 1 + (len(chain) > 1)]:
-                swept = sweep(self._steps(chain, trust_last=trust_last), self.cells)
-                fronts.append(self._front_of(chain, swept, last=0.0 if trust_last else 1.0))
-        return fronts
+    def _endings(self, chain: tuple[int, ...]) -> Iterator[tuple[list[StepRows], float]]:
+        """A chain's two ends: the last answer is trusted, or the best-scored one of all."""
+        yield self._steps(chain, trust_last=True), 0.0
+        if len(chain) > 1:
+            yield self._steps(chain, trust_last=False), 1.0
 
     def _steps(self, chain: tuple[int, ...], *, trust_last: bool) -> list[StepRows]:
         steps = chain_steps(
@@ -103,13 +100,6 @@ class Searched:
             StepRows(step.score, np.column_stack([step.totals, *(share[depth] for share in reached)]))
             for depth, step in enumerate(steps)
         ]
-
-    def _front_of(self, chain: tuple[int, ...], swept: Sweep, *, last: float) -> "_ChainFront":
-        means = swept.means.reshape(-1, swept.means.shape[-1])
-        allowed = np.flatnonzero(self._keeps_constraints(means))
-        quality, cost = means[allowed, 0], means[allowed, 1] * NANOUSD_PER_USD
-        front = pareto(cost, quality)
-        return _ChainFront(chain, swept, last, cost[front], quality[front], allowed[front])
 
     def _keeps_constraints(self, means: Floats) -> Bools:
         keeps = means[:, 3] <= (LATE_SHARE if self.constraints.latency_p95_ms else 1.0)
@@ -138,6 +128,31 @@ def _serves_all(table: OutcomeTable, rungs: frozenset[int], known: dict[frozense
     return known[rungs]
 
 
+def best_points(
+    chains: Iterable[tuple[int, ...]],
+    endings: Callable[[tuple[int, ...]], Iterable[tuple[list[StepRows], float]]],
+    keeps: Callable[[Floats], Bools],
+    cells: int = CELLS,
+) -> list[Point]:
+    """The Pareto front over chains, by rising cost; of equals the shorter chain stays.
+
+    ``endings`` gives a chain's steps, with the threshold that its last step bears; the first two metrics are
+    quality and cost in USD. ``keeps`` says which combinations (rows of mean metrics) are allowed.
+    """
+    fronts = [
+        _front_of(chain, sweep(steps, cells), last, keeps)
+        for chain in sorted(chains, key=lambda chain: (len(chain), chain))
+        for steps, last in endings(chain)
+    ]
+    if not fronts:
+        return []
+    cost = np.concatenate([front.cost for front in fronts])
+    quality = np.concatenate([front.quality for front in fronts])
+    owner = np.repeat(np.arange(len(fronts)), [len(front.cost) for front in fronts])
+    position = np.concatenate([np.arange(len(front.cost)) for front in fronts])
+    return [fronts[owner[i]].point(int(position[i])) for i in pareto(cost, quality)]
+
+
 @dataclass(frozen=True)
 class _ChainFront:
     """The front of one chain: costs, qualities, and where in the sweep they stand."""
@@ -154,11 +169,11 @@ class _ChainFront:
         return Point(float(self.cost[position]), float(self.quality[position]), self.chain, thresholds)
 
 
-def _merged(fronts: Sequence[_ChainFront]) -> list[Point]:
-    """The front of fronts; of equals the shorter chain stays."""
-    found = sorted(fronts, key=lambda front: (len(front.chain), front.chain))
-    cost = np.concatenate([front.cost for front in found])
-    quality = np.concatenate([front.quality for front in found])
-    owner = np.repeat(np.arange(len(found)), [len(front.cost) for front in found])
-    position = np.concatenate([np.arange(len(front.cost)) for front in found])
-    return [found[owner[i]].point(int(position[i])) for i in pareto(cost, quality)]
+def _front_of(chain: tuple[int, ...], swept: Sweep, last: float, keeps: Callable[[Floats], Bools]) -> _ChainFront:
+    means = swept.means.reshape(-1, swept.means.shape[-1])
+    allowed = np.flatnonzero(keeps(means))
+    quality, cost = means[allowed, 0], means[allowed, 1] * NANOUSD_PER_USD
+    front = pareto(cost, quality)
+    return _ChainFront(
+        chain, replace(swept, means=swept.means[..., :0].copy()), last, cost[front], quality[front], allowed[front]
+    )

@@ -6,9 +6,10 @@ accepted at none of the steps 1..i, of what going on costs (or brings) beyond st
     total(t) = sum of stopping at once  +  sum over i of L_i(t_1..t_i),
 
 and each L_i is a cumulated histogram over the ranks of i scores. So all combinations cost one histogram per
-step. Exact over the given candidate thresholds; and where a chain's scores have no more distinct values than `cells`
-allows, the candidates are all that can make a difference. Knows nothing of rungs: steps are arrays. Price paid:
-where there are more distinct scores, candidates lie at their quantiles: 4,096 for two steps, 64 x 64 for three.
+step. Exact over the given candidate thresholds; and where a chain's scores have no more distinct values than
+`cells` allows, the candidates are all that can make a difference. Knows nothing of rungs: steps are arrays.
+Price paid: where there are more distinct scores, candidates lie at their quantiles: 4,096 for two steps, 64 x
+64 for three.
 """
 
 from collections.abc import Sequence

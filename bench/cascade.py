@@ -1,0 +1,266 @@
+"""`palier bench cascade`: the best quality for a budget, against seven rivals on the same rows.
+
+    palier bench cascade --data OUTCOMES.parquet --queries QUERIES.parquet --out FILE.json
+
+Per split seed: beliefs are learnt on training rows; every policy is drawn and its operating points are chosen on
+training (out of fold) and validation rows; test rows are looked at once. A `split` column (train, validation, test),
+where the queries have one, is used as it stands; else 60/15/25, or half/half for two models as RouteLLM does. Figures
+are means over seeds with a bootstrap interval, and `n` is the number of seeds; where the file gives its own split,
+seeds only vary what is random in training. Any models, any task; a column `choice` is never read.
+
+Public data of this form: MMLU-Pro's published model outputs, and RouteLLM's evaluation data (see their repositories).
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.cascade_beliefs import Beliefs, learn_beliefs, neighbour_means
+from bench.cascade_data import Floats, Ints, Recorded, Seen, read_recorded, see
+from bench.cascade_measures import Drawn, Measured, Trial, budgets_kept, guarantee_trial, measure, restricted
+from bench.cascade_policies import Palier, Policy, Steps
+from bench.cascade_rivals import (
+    BestSingle,
+    CascadeRouting,
+    FrugalGpt,
+    RandomMix,
+    Router,
+    TwoModelRouter,
+)
+from bench.report import Report, metric, tell
+from palier.domain.cascade.outcomes import OutcomeTable
+from palier.domain.cascade.search import Constraints, Searched
+from palier.errors import InputError
+
+MARGIN = 0.02
+ALPHA = 0.1
+N_BUDGETS = 20
+N_TRIALS = 200
+N_CALIBRATION = 1000
+N_BINS = 10
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers; ``choosing`` is training and validation together."""
+
+    train: Ints
+    choosing: Ints
+    test: Ints
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """All that one seed says."""
+
+    measured: Mapping[str, Measured]
+    scorer: Mapping[str, float]
+    budgets: Sequence[bool]
+    trials: Sequence[Trial]
+    optimise_seconds: float
+
+
+def run(
+    outcomes: Path,
+    queries: Path | None,
+    out: Path,
+    *,
+    seeds: int = 10,
+    max_questions: int | None = None,
+    trials: int = N_TRIALS,
+    seed: int = 7,
+) -> dict[str, Any]:
+    """Measure all policies and write the contract's JSON; InputError when the files are not in its form."""
+    if outcomes is None or queries is None:
+        raise InputError("`bench cascade` needs --data OUTCOMES.parquet and --queries QUERIES.parquet.")
+    params = {
+        "seeds": seeds,
+        "max_questions": max_questions,
+        "margin": MARGIN,
+        "alpha": ALPHA,
+        "trials": trials,
+        "seed": seed,
+    }
+    report = Report("cascade", params)
+    data = read_recorded(outcomes, queries, max_questions, np.random.default_rng(seed))
+    report.add_data(outcomes, data.n_rows * data.n_models)
+    report.add_data(queries, data.n_rows)
+    tell(_price_table(data))
+    seen = see(data)
+    found = []
+    for at in range(seeds):
+        found.append(_one_seed(data, seen, seed + at, trials // seeds))
+        tell(_told(seed + at, found[-1]))
+    return report.write(out, _results(data, found, np.random.default_rng(seed)))
+
+
+def _one_seed(data: Recorded, seen: Seen, seed: int, n_trials: int) -> SeedResult:
+    rng = np.random.default_rng(seed)
+    split = split_rows(data, rng)
+    beliefs = learn_beliefs(data, seen, split.train, seed)
+    palier = Palier(Steps(beliefs))
+    measured = {
+        policy.name: measure(policy, split.choosing, split.test, data.correct, data.cost, rng)
+        for policy in _policies(beliefs, palier, split)
+    }
+    started = time.perf_counter()
+    palier.points(split.choosing)
+    seconds = time.perf_counter() - started
+    own = measured["palier"].drawn
+    prices = data.cost[split.choosing].mean(axis=0)
+    budgets = np.geomspace(prices.min() * 1.02, prices.max(), N_BUDGETS)
+    return SeedResult(
+        measured,
+        scorer_figures(beliefs, split),
+        budgets_kept(own, split.choosing, split.test, budgets, ALPHA),
+        _trials(palier, own, split, n_trials, rng),
+        seconds,
+    )
+
+
+def split_rows(data: Recorded, rng: np.random.Generator) -> Split:
+    """The file's own split where it has one, else one drawn by chance."""
+    if data.split is not None and {"train", "test"} <= set(data.split):
+        train, test = np.flatnonzero(data.split == "train"), np.flatnonzero(data.split == "test")
+        return Split(train, np.flatnonzero(data.split != "test"), test)
+    rows = rng.permutation(data.n_rows)
+    shares = (0.4, 0.5) if data.n_models == 2 else (0.6, 0.75)
+    n_train, n_choosing = (int(share * data.n_rows) for share in shares)
+    return Split(rows[:n_train], rows[:n_choosing], rows[n_choosing:])
+
+
+def _policies(beliefs: Beliefs, palier: Palier, split: Split) -> list[Policy]:
+    data = beliefs.data
+    neighbours = neighbour_means(data, beliefs.seen, split.train)
+    return [
+        palier,
+        BestSingle(data),
+        RandomMix(data),
+        Router(data, beliefs.prior, "query_router"),
+        Router(data, neighbours, "knn_router"),
+        TwoModelRouter(data, beliefs.prior),
+        CascadeRouting(beliefs),
+        FrugalGpt(beliefs, split.train),
+    ]
+
+
+def _trials(palier: Palier, own: Drawn, split: Split, n: int, rng: np.random.Generator) -> list[Trial]:
+    """Calibration re-drawn from rows that taught nothing; the reference is the best single model of training."""
+    data = palier.steps.beliefs.data
+    fresh = np.setdiff1d(np.arange(data.n_rows), split.train)
+    reference = int(data.correct[split.train].mean(axis=0).argmax())
+    quick, size = restricted(palier, own), min(N_CALIBRATION, len(fresh) // 2)
+    return [guarantee_trial(quick, fresh, size, reference, MARGIN, ALPHA, rng) for _ in range(n)]
+
+
+def scorer_figures(beliefs: Beliefs, split: Split) -> dict[str, float]:
+    """On test rows: AUC and ECE of the one-answer scorer (means over models) and of the posterior of three answers."""
+    data, test = beliefs.data, split.test
+    models = range(data.n_models)
+    triples = [answers for answers in beliefs.known if len(answers) == min(3, data.n_models)]
+    pairs = [
+        (beliefs.posterior(answers)[test, at], data.correct[test, model])
+        for answers in triples
+        for at, model in enumerate(sorted(answers))
+    ]
+    return {
+        "auc": float(np.mean([auc(beliefs.scorer[test, m], data.correct[test, m]) for m in models])),
+        "ece": float(np.mean([ece(beliefs.scorer[test, m], data.correct[test, m]) for m in models])),
+        "prior_auc": float(np.mean([auc(beliefs.prior[test, m], data.correct[test, m]) for m in models])),
+        "posterior_auc": float(np.mean([auc(*pair) for pair in pairs])),
+        "posterior_ece": float(np.mean([ece(*pair) for pair in pairs])),
+    }
+
+
+def auc(score: Floats, right: Floats) -> float:
+    """P(a right answer scores higher than a wrong one), ties half; labels count as right from 0.5 on."""
+    positive = right >= 0.5
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if n_positive == 0 or n_negative == 0:
+        return 0.5
+    _, at, counts = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[at]
+    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def ece(score: Floats, right: Floats) -> float:
+    """Expected calibration error over ten bins of equal size."""
+    bins = np.array_split(np.argsort(score, kind="stable"), N_BINS)
+    gaps = [abs(score[rows].mean() - right[rows].mean()) * len(rows) for rows in bins if len(rows)]
+    return float(sum(gaps) / len(score))
+
+
+def optimiser_seconds(rng: np.random.Generator, n: int = 5000, n_rungs: int = 12) -> float:
+    """Wall seconds of the platform's optimiser for 12 drawn rungs: every chain of depth 1 to 3, twenty budgets."""
+    quality = (rng.random((n, n_rungs)) < np.linspace(0.3, 0.8, n_rungs)).astype(np.float64)
+    score = np.clip(0.3 + 0.4 * quality + rng.normal(0, 0.2, quality.shape), 0, 1)
+    cost = (rng.integers(50, 150, quality.shape) * 2 ** np.arange(n_rungs)).astype(np.int64)
+    table = OutcomeTable([str(i) for i in range(n)], tuple(f"rung{r}" for r in range(n_rungs)), quality, cost, score)
+    started = time.perf_counter()
+    front = Searched(table, quality, Constraints(), ALPHA, 3).front()
+    for budget in np.geomspace(front[0].cost_nanousd, front[-1].cost_nanousd, N_BUDGETS):
+        max((point for point in front if point.cost_nanousd <= budget), key=lambda point: point.quality)
+    return time.perf_counter() - started
+
+
+def _results(data: Recorded, found: Sequence[SeedResult], rng: np.random.Generator) -> dict[str, Any]:
+    names = list(found[0].measured)
+    policies: dict[str, Any] = {}
+    for name in names:
+        figures = [result.measured[name].figures for result in found]
+        policies[name] = {key: metric([row[key] for row in figures if key in row], rng) for key in figures[0]}
+        policies[name]["curve"] = [
+            [round(cost, 9), round(quality, 4)] for cost, quality in found[0].measured[name].curve
+        ]
+    trials = [trial for result in found for trial in result.trials]
+    ahead = [
+        r.measured["palier"].figures["saving_at_parity"] - r.measured["frugalgpt"].figures["saving_at_parity"]
+        for r in found
+    ]
+    return {
+        "policies": policies,
+        "palier_minus_frugalgpt_saving": metric(ahead, rng),
+        "scorer": {key: metric([result.scorer[key] for result in found], rng) for key in found[0].scorer},
+        "budgets": {"kept_share": metric([float(kept) for r in found for kept in r.budgets], rng)},
+        "guarantee": {
+            "alpha": ALPHA,
+            "margin": MARGIN,
+            "violation_share": metric([float(trial.lost) for trial in trials], rng),
+            "claimed_share": metric([float(trial.claimed) for trial in trials], rng),
+            "saving_left": metric([trial.saving for trial in trials], rng),
+            "trials": len(trials),
+        },
+        "optimise_seconds": metric([result.optimise_seconds for result in found], rng),
+        "optimise_12_rungs_5000_rows_seconds": round(optimiser_seconds(rng), 2),
+        "models": _prices(data),
+        "n_queries": data.n_rows,
+        "n_left_out": data.n_left_out,
+    }
+
+
+def _prices(data: Recorded) -> list[dict[str, Any]]:
+    return [
+        {"model": name, "mean_cost_usd": float(data.cost[:, m].mean()), "accuracy": float(data.correct[:, m].mean())}
+        for m, name in enumerate(data.models)
+    ]
+
+
+def _price_table(data: Recorded) -> str:
+    rows = [f"{row['model']:40s} {1000 * row['mean_cost_usd']:10.4f} {row['accuracy']:8.4f}" for row in _prices(data)]
+    return "\n".join([f"{'model':40s} {'USD/1000':>10s} {'quality':>8s}", *rows])
+
+
+def _told(seed: int, result: SeedResult) -> str:
+    lines = [f"seed {seed}: scorer AUC {result.scorer['auc']:.3f}, posterior {result.scorer['posterior_auc']:.3f}"]
+    for name, measured in result.measured.items():
+        row = measured.figures
+        lines.append(
+            f"  {name:16s} saving {row['saving_at_parity']:6.1%} ({row['change_at_parity_pp']:+.2f} pp)"
+            f"   at -1 pp {row['saving_at_minus_1pp']:6.1%} ({row['change_at_minus_1pp_pp']:+.2f})"
+            f"   equal cost {row['quality_gain_at_equal_cost_pp']:+.2f} pp   optimism {measured.optimism:.4f}"
+        )
+    return "\n".join(lines)
