@@ -43,7 +43,7 @@ N_REQUESTS = 2000
 """Served requests after which a rollout without an ending counts as inconclusive."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
-LONG_SHADOW = {"shadow_requests": 180, "canary_shares": (0.25, 0.5), "requests_per_share": 10}
+LONG_SHADOW = {"shadow_requests": 200, "canary_shares": (0.2, 0.5), "requests_per_share": 20}
 """Most of the evidence from copies of requests, then a short canary: for little traffic."""
 
 

@@ -4,7 +4,7 @@ An Evidently report over the ledger: question length, language, score, share of 
 for the number of columns: many tests at 5 % each alarm constantly. Fires the drift asset only when drift was found.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, dag, task
@@ -13,8 +13,7 @@ from loop import DEFAULT_ARGS, DRIFT, current_revision, workspace
 
 @dag(
     schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
+    catchup=False,  # and no start date: the first run is the next one on the clock, not the last one missed
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
     default_args=DEFAULT_ARGS,

@@ -4,7 +4,7 @@ The encoder is exported or tuned first (a DVC stage), then one new index is fill
 one atomic action. An index that is complete already is only checked. Fires the index asset.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import dag, task
@@ -13,7 +13,6 @@ from loop import CORPUS, DEFAULT_ARGS, INDEX, check_revision, reproduce_stage, w
 
 @dag(
     schedule=[CORPUS],
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=3),

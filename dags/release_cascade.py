@@ -5,7 +5,7 @@ rollout, which the gateway judges on live traffic and ends by itself. A release 
 rollout is running, is left as it is. Fires the release asset.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, task
@@ -17,8 +17,7 @@ from loop import DEFAULT_ARGS, MODELS, RELEASE, check_revision, reproduce_stage,
         timetable=CronTriggerTimetable("0 4 * * 1", timezone="UTC"),
         assets=[MODELS],
     ),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
+    catchup=False,  # and no start date: the first run is the next one on the clock, not the last one missed
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=3),
     default_args=DEFAULT_ARGS,

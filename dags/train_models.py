@@ -5,7 +5,7 @@ and each resumable: the reader from its last checkpoint, outcomes from the answe
 index was built or when drift was found. Fires the models asset.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import dag, task
@@ -14,7 +14,6 @@ from loop import DEFAULT_ARGS, DRIFT, INDEX, MODELS, check_revision, reproduce_s
 
 @dag(
     schedule=(INDEX | DRIFT),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=6),

@@ -7,7 +7,7 @@ rests on yet. Otherwise the run ends here, and nothing downstream is asked to ch
 Runs on request, and daily, for documents that somebody else's job drops into the workspace.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, dag, task
@@ -16,8 +16,7 @@ from loop import CORPUS, DEFAULT_ARGS, current_revision, workspace
 
 @dag(
     schedule=CronTriggerTimetable("0 3 * * *", timezone="UTC"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
+    catchup=False,  # and no start date: the first run is the next one on the clock, not the last one missed
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
     default_args=DEFAULT_ARGS,

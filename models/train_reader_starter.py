@@ -1,6 +1,6 @@
 """Trains the committed starter reader from public question sets; run it to make `models/reader-starter/` again.
 
-    python models/train_reader_starter.py --data DIR --out DIR --minutes 75 --seed 7
+    python models/train_reader_starter.py --data DIR --out models/reader-starter --work DIR --minutes 72 --seed 7
 
 ``DIR`` holds SQuAD 1.1 and 2.0, PIAF and Natural Questions as `.jsonl.gz` rows (`id, lang, title, passage_id, context,
 question, answers, answerable`). Titles are split by hash (`palier.domain.title_split`); only training titles are read
@@ -15,7 +15,7 @@ import argparse
 import gzip
 import json
 import sys
-import time
+import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +24,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from palier.adapters.catalogue import resolve
+from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
+from palier.adapters.reader_adapter import STARTER_FILE, press, starter_reader
+from palier.adapters.reader_exam import ExamQuestion, best_threshold, exam_metrics, sit_exam
+from palier.adapters.reader_export import export_reader
 from palier.adapters.reader_training import TrainingPlan, train_reader
 from palier.adapters.reader_windows import WindowCutter
 from palier.adapters.torch_reader import (
@@ -37,6 +41,7 @@ from palier.adapters.torch_reader import (
     reader_loss,
     training_windows,
 )
+from palier.adapters.workspace import write_json
 from palier.domain.reading_tasks import ReadingTask
 from palier.domain.spans import occurrences
 from palier.domain.title_split import title_split
@@ -53,6 +58,10 @@ UNANSWERABLE_ROWS = 500
 FOREIGN_SHARE = {"fr": 0.2, "en": 0.15}  # rows beside a passage without the answer, per answerable row
 MASK_SHARE = 0.06
 MASK_ID = 103
+RANK = 64
+SERVED_TOKENS = 320
+EXAM_ROWS = 600
+WEIGHTS = "weights.safetensors"
 
 Row = dict[str, Any]
 
@@ -170,17 +179,37 @@ def validation_losses(model: SpanReader, rows: dict[str, Sequence[TrainingWindow
     return losses
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=75)
-    parser.add_argument("--steps", type=int, default=100_000, help="end after this many steps, if sooner")
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=7)
-    args = parser.parse_args()
-    base = resolve("all-minilm-l6-v2")
+def validation_exam(rows: Sequence[Row], rng: np.random.Generator) -> list[ExamQuestion]:
+    """Each validation question beside its passage and another of the same article; a tenth loses its own passage."""
+    exam = []
+    for row in rows:
+        content = content_of(row, with_title=True)
+        others = [r for r in rows if r["title"] == row["title"] and r["passage_id"] != row["passage_id"]]
+        other = [content_of(others[int(rng.integers(len(others)))], with_title=True)] if others else []
+        if other and rng.random() < 0.1:
+            exam.append(ExamQuestion(row["question"], row["lang"], (), tuple(other)))
+        else:
+            exam.append(ExamQuestion(row["question"], row["lang"], tuple(row["answers"]), (content, *other)))
+    return exam
+
+
+def finish(model: SpanReader, base: Path, out: Path, rows: Sequence[Row], seed: int) -> dict[str, float]:
+    """Press the weights, and choose the threshold with what comes back from the pressed file, as int8."""
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(press(model, base, RANK), out / STARTER_FILE)
+    rng = np.random.default_rng((seed, 3))
+    exam = validation_exam([rows[i] for i in rng.permutation(len(rows))[:EXAM_ROWS]], rng)
+    with tempfile.TemporaryDirectory() as folder:
+        config = ReaderConfig(max_tokens=SERVED_TOKENS)
+        export_reader(starter_reader(base, out, seed), base, Path(folder), config)
+        answers = sit_exam(OnnxReader(Path(folder)), exam)
+    threshold = best_threshold(exam, answers)
+    write_json(out / CONFIG, config.model_copy(update={"null_threshold": round(threshold, 4)}).model_dump())
+    return exam_metrics(exam, answers, threshold)
+
+
+def train(base: Path, args: argparse.Namespace) -> SpanReader:
+    """The trained reader; weights of each epoch and the checkpoint lie in ``args.work``."""
     cutter = WindowCutter(base, MAX_TOKENS)
     rng = np.random.default_rng(args.seed)
     pools = make_pools(read_rows(args.data, "train"), cutter, rng)
@@ -191,13 +220,12 @@ def main() -> None:
         "none_en": _sample(held_out.unanswerable, 150, rng),
         "none_fr": _sample(held_out.foreign["fr"], 150, rng),
     }
-    print({name: len(rows) for name, rows in vars(pools).items() if name != "foreign"}, flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
+    args.work.mkdir(parents=True, exist_ok=True)
 
     def after_epoch(epoch: int, model: SpanReader) -> None:
         losses = {name: round(loss, 3) for name, loss in validation_losses(model, checks).items()}
-        print(json.dumps({"epoch": epoch + 1, "validation_loss": losses, "at": time.strftime("%H:%M")}), flush=True)
-        save_file(model.state_dict(), args.out / "weights.safetensors")
+        print(json.dumps({"epoch": epoch + 1, "validation_loss": losses}), flush=True)
+        save_file(model.state_dict(), args.work / WEIGHTS)
 
     def progress(done: int, _total: int, what: str) -> None:
         if done % 50 == 0:
@@ -212,19 +240,35 @@ def main() -> None:
         mask_id=MASK_ID,
         mask_share=MASK_SHARE,
         max_seconds=args.minutes * 60,
-        checkpoint_steps=100,
         n_threads=args.threads,
     )
-    position = train_reader(
-        model,
-        lambda epoch: pools.epoch(args.seed, epoch),
-        plan,
-        args.out / "checkpoint.safetensors",
-        progress,
-        after_epoch,
-    )
-    after_epoch(-1, model)
+    checkpoint = args.work / "checkpoint.safetensors"
+    position = train_reader(model, lambda epoch: pools.epoch(args.seed, epoch), plan, checkpoint, progress, after_epoch)
+    save_file(model.state_dict(), args.work / WEIGHTS)
     print(json.dumps({"steps": position.step, "seconds": round(position.seconds)}), flush=True)
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="adapter.safetensors and config.json go here")
+    parser.add_argument("--work", type=Path, required=True, help="checkpoint and full weights; a rerun goes on")
+    parser.add_argument("--minutes", type=float, default=75)
+    parser.add_argument("--steps", type=int, default=100_000, help="end after this many steps, if sooner")
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--finish-only", action="store_true", help="press the weights that a run left in --work")
+    args = parser.parse_args()
+    base = resolve("all-minilm-l6-v2")
+    if args.finish_only:
+        model = bare_reader(base, args.seed)
+        model.load_state_dict(load_file(args.work / WEIGHTS))
+    else:
+        model = train(base, args)
+    metrics = finish(model, base, args.out, read_rows(args.data, "validation"), args.seed)
+    print(json.dumps({name: round(value, 4) for name, value in metrics.items()}, indent=1), flush=True)
 
 
 if __name__ == "__main__":

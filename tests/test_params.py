@@ -85,7 +85,7 @@ def test_a_value_out_of_range_is_named(load, old, new, place):
 def test_the_heavy_rung_of_the_template_is_right_once_it_is_no_comment():
     lines = TEMPLATE.splitlines()
     start = next(i for i, line in enumerate(lines) if line.strip() == "# heavy:")
-    lines[start : start + 6] = [line.replace("# ", "", 1) for line in lines[start : start + 6]]
+    lines[start : start + 7] = [line.replace("# ", "", 1) for line in lines[start : start + 7]]
     params = parse_params(YAML(typ="safe", pure=True).load("\n".join(lines)), "the template")
     heavy = params.ladder.rungs["heavy"]
     assert isinstance(heavy, HeavyRung)

@@ -14,7 +14,7 @@ from bench.cascade_measures import routellm_figures
 from bench.cascade_rivals import upper_hull
 from palier.errors import InputError
 
-N_QUERIES = 300
+N_QUERIES = 240
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def drawn_outcomes(folder: Path, *, with_text: bool) -> tuple[Path, Path]:
 def test_a_small_run_writes_the_contract(tmp_path: Path, with_text: bool) -> None:
     """All policies, the guarantee, budgets and the scorer are measured; agreement pays where there are texts."""
     outcomes, queries = drawn_outcomes(tmp_path, with_text=with_text)
-    run(outcomes, queries, tmp_path / "out.json", seeds=1, trials=3)
+    run(outcomes, queries, tmp_path / "out.json", seeds=1, trials=3, optimiser_rows=60)
     written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     results = written["results"]
     assert set(results["policies"]) >= {

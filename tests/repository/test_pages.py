@@ -101,6 +101,15 @@ def test_commands_named_by_messages_and_targets_exist() -> None:
     assert unknown_commands("\n".join(recipes)) == []
 
 
+def test_the_index_of_decisions_is_whole() -> None:
+    """Each decision stands in the index once, under its number."""
+    folder = ROOT / "docs/decisions"
+    numbered = sorted(path.name for path in folder.glob("[0-9]*.md"))
+    listed = re.findall(r"^\| \[(.+?)\]\((.+?)\) \|", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == [(name, name) for name in numbered]
+    assert [name[:4] for name in numbered] == [f"{number:04}" for number in range(1, len(numbered) + 1)]
+
+
 def test_a_wrong_command_would_be_seen() -> None:
     """The reading of commands is itself right: words, options, subcommands, blocks."""
     page = "Run `make run`, `palier release begin`, then\n```\npalier ask --json x\n.venv/bin/palier fly high\n```\n"

@@ -6,6 +6,7 @@ inside the functions, since they take seconds to load and most commands need non
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,19 +137,22 @@ def _export_fp32(model: "SentenceTransformer", path: Path) -> None:
             mean = (states * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
             return torch.nn.functional.normalize(mean, p=2, dim=1)
 
-    model[0].auto_model.set_attn_implementation("eager")  # the traced shape checks of the others warn
+    model[0].auto_model.set_attn_implementation("eager")  # the others do not trace well
     example = (torch.ones(2, 16, dtype=torch.int64), torch.ones(2, 16, dtype=torch.int64))
     axes = {0: "batch", 1: "tokens"}
-    torch.onnx.export(
-        Pooled(model[0].auto_model).eval(),
-        example,
-        str(path),
-        input_names=["input_ids", "attention_mask"],
-        output_names=["vectors"],
-        dynamic_axes={"input_ids": axes, "attention_mask": axes, "vectors": {0: "batch"}},
-        opset_version=_OPSET,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # The tracer warns of shape checks that it freezes; the stage compares the result on texts of all lengths.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Pooled(model[0].auto_model).eval(),
+            example,
+            str(path),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["vectors"],
+            dynamic_axes={"input_ids": axes, "attention_mask": axes, "vectors": {0: "batch"}},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
 
 
 def _quantise(full: Path, path: Path) -> None:
