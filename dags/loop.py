@@ -46,9 +46,7 @@ def reproduce_stage(stage: str) -> bool:
 
 def asked_revision(events: Any) -> str | None:
     """The newest corpus revision that the triggering asset events name; None for a manual or timed run."""
-    named = [
-        event for per_asset in events.values() for event in per_asset if "revision" in (event.extra or {})
-    ]
+    named = [event for per_asset in events.values() for event in per_asset if "revision" in (event.extra or {})]
     return max(named, key=lambda event: event.timestamp).extra["revision"] if named else None
 
 

@@ -34,9 +34,7 @@ def version_documents() -> None:
         command(workspace=workspace())
         revision = current_revision()
         if is_released(workspace(), revision):
-            raise AirflowSkipException(
-                f"A release rests on corpus revision {revision} and these params already."
-            )
+            raise AirflowSkipException(f"A release rests on corpus revision {revision} and these params already.")
         outlet_events[CORPUS].extra = {"revision": revision}
         return revision
 

@@ -28,7 +28,7 @@ os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
     DVC_NO_ANALYTICS="1",
 )
-# What a person has set for their own Palier is not for tests. ELASTICSEARCH_URL stays: it chooses the server to test on.
+# What a person has set for their own Palier is not for tests; ELASTICSEARCH_URL stays: it chooses what to test on.
 for _name in [name for name in os.environ if name.startswith("PALIER_") or name == "MLFLOW_TRACKING_URI"]:
     del os.environ[_name]
 
@@ -47,8 +47,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "evaluate_release": {"bootstrap_samples": 200, "min_f1": 0.0},
 }
 """Params of the small workspace that differ from `params.yaml`: time is saved, and no quality is asked for."""
-
-MakeWorkspace = Callable[..., Path]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,7 +97,7 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
-def small_workspace(samples: Path) -> MakeWorkspace:
+def small_workspace(samples: Path) -> Callable[..., Path]:
     """Makes workspaces that a test can train on in seconds: call it with a folder, and with params to change.
 
     A workspace (git and DVC) holds 12 documents of each language, four of each split, those with the most golden

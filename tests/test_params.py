@@ -94,7 +94,12 @@ def test_the_heavy_rung_of_the_template_is_right_once_it_is_no_comment():
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("seed: [", "not valid YAML"), ("seed: 1\nseed: 2", "not valid YAML"), ("", "wrong value"), ("- 1", "wrong value")],
+    [
+        ("seed: [", "not valid YAML"),
+        ("seed: 1\nseed: 2", "not valid YAML"),
+        ("", "wrong value"),
+        ("- 1", "wrong value"),
+    ],
 )
 def test_a_file_that_is_no_params_file_says_so_with_its_path(tmp_path, text, reason):
     path = tmp_path / "params.yaml"

@@ -79,9 +79,7 @@ def test_sources_are_tried_in_order_and_an_absent_or_incomplete_one_is_passed_ov
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "config.json").write_bytes(CONFIG)
     model = write_model(tmp_path / "whole")
-    catalogue = write_catalogue(
-        tmp_path, {"package": "no_such_package_here"}, {"folder": "half"}, {"folder": "whole"}
-    )
+    catalogue = write_catalogue(tmp_path, {"package": "no_such_package_here"}, {"folder": "half"}, {"folder": "whole"})
     assert resolve("tiny", catalogue=catalogue) == model
 
 

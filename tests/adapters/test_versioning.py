@@ -1,4 +1,4 @@
-"""Workspaces with the real git and DVC, in a path with a space: versions, stages that are skipped, and errors that tell."""
+"""Workspaces with the real git and DVC, in a path with a space: versions, skipped stages, and errors that tell."""
 
 import shutil
 from pathlib import Path
@@ -82,8 +82,8 @@ def test_a_commit_is_made_only_for_a_change_and_with_our_name(tmp_path):
 
 
 def test_a_failed_command_tells_its_folder_and_its_last_words(tmp_path):
+    run_git(["init", "--quiet"], tmp_path)
     with pytest.raises(CommandFailedError, match=r"checkout no-such-branch` failed in ") as caught:
-        run_git(["init", "--quiet"], tmp_path)
         run_git(["checkout", "no-such-branch"], tmp_path)
     assert "did not match" in str(caught.value)
     assert str(tmp_path) in str(caught.value)
@@ -118,8 +118,16 @@ def test_a_snapshot_keeps_documents_out_of_git_and_gives_an_old_version_back(wor
     snapshot(workspace, ["documents"])
     assert commit(workspace, "Change the menu") != before
     run_git(["checkout", "--quiet", before], workspace)
-    run_dvc(["checkout", "--quiet"], workspace)
+    run_dvc(["checkout", "documents.dvc"], workspace)
     assert (workspace / "documents/en/menu.md").read_text(encoding="utf-8") == "one two three"
+
+
+@pytest.mark.service
+def test_a_snapshot_that_git_stands_against_tells_the_reason(workspace):
+    (workspace / "golden" / "en.jsonl").write_text("{}", encoding="utf-8")
+    commit(workspace, "Put golden questions into git by mistake")
+    with pytest.raises(CommandFailedError, match="tracked by SCM"):
+        snapshot(workspace, ["golden"])
 
 
 @pytest.mark.service

@@ -118,7 +118,7 @@ def test_a_small_run_writes_the_contract(tmp_path: Path, with_text: bool) -> Non
     assert results["guarantee"]["trials"] == 3
     assert [row["rows"] for row in written["data"]] == [3 * N_QUERIES, N_QUERIES]
     if with_text:
-        assert results["scorer"]["posterior_auc"] > results["scorer"]["auc"]
+        assert results["scorer"]["posterior_auc"]["value"] > results["scorer"]["auc"]["value"]
 
 
 def test_given_splits_are_kept(tmp_path: Path) -> None:

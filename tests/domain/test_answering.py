@@ -48,9 +48,7 @@ def worlds(draw: st.DrawFn) -> tuple[Cascade, dict[str, PricedRung], TableScorer
     """A cascade of one to four rungs, with prices and scores for them."""
     names = NAMES[: draw(st.integers(1, len(NAMES)))]
     share = st.floats(0, 1)
-    steps = [
-        Step(rung=name, threshold=draw(share), languages=draw(st.sampled_from(LANGUAGES))) for name in names
-    ]
+    steps = [Step(rung=name, threshold=draw(share), languages=draw(st.sampled_from(LANGUAGES))) for name in names]
     rungs = {name: PricedRung(name, draw(st.integers(0, 10**9))) for name in names}
     scorer = TableScorer({name: draw(share) for name in names})
     return Cascade(steps=tuple(steps), abstain_below=draw(share)), rungs, scorer
@@ -103,9 +101,7 @@ def test_the_scorer_sees_the_answers_before_this_one_in_order():
     assert scorer.shown == [[], ["low"]]
 
 
-@pytest.mark.parametrize(
-    ("text", "score", "abstains"), [("", 1.0, True), ("yes", 0.29, True), ("yes", 0.3, False)]
-)
+@pytest.mark.parametrize(("text", "score", "abstains"), [("", 1.0, True), ("yes", 0.29, True), ("yes", 0.3, False)])
 def test_an_empty_answer_or_one_below_the_floor_is_an_abstention(text, score, abstains):
     rungs = {"low": PricedRung("low", 1, text)}
     cascade = Cascade(steps=(Step(rung="low", threshold=0.0),), abstain_below=0.3)

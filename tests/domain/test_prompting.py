@@ -50,7 +50,15 @@ def test_with_room_enough_each_passage_is_given_word_for_word(texts):
 
 @pytest.mark.parametrize(
     "reply",
-    [*DONT_KNOW.values(), "I do not know", "i don’t know [1]", "Je ne sais pas, désolé.", "Sorry, I can't say.", "", "[1]"],
+    [
+        *DONT_KNOW.values(),
+        "I do not know",
+        "i don’t know [1]",
+        "Je ne sais pas, désolé.",
+        "Sorry, I can't.",
+        "",
+        "[1]",
+    ],
 )
 def test_a_reply_that_does_not_know_is_no_answer_and_cites_nothing(reply):
     assert read_reply(reply, HITS) == ("", ())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -32,6 +33,12 @@ def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
+def palier_commands() -> dict[str, Any]:
+    """The commands below `palier` by name; a group among them has `commands` of its own."""
+    found: dict[str, Any] = vars(get_command(build_app()))["commands"]
+    return found
+
+
 def named_commands(text: str) -> Iterator[tuple[str, list[str]]]:
     """`make` or `palier`, with the words that follow it up to the first that is no plain word."""
     for program, rest in COMMAND.findall(text):
@@ -49,7 +56,7 @@ def code_of(page: str) -> str:
 
 
 def unknown_commands(text: str) -> list[str]:
-    targets, root = make_targets(), get_command(build_app()).commands
+    targets, root = make_targets(), palier_commands()
     unknown = []
     for program, words in named_commands(text):
         if program == "make":

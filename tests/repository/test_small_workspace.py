@@ -1,15 +1,15 @@
 """The workspace that the slow tests train on is small, complete, and passes the data gate."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from palier.adapters.workspace import Workspace, read_jsonl
 from palier.params import load_params
 from palier.stages import version_documents
-from tests.conftest import MakeWorkspace
 
 
-def test_a_small_workspace_has_enough_of_everything(tmp_path: Path, small_workspace: MakeWorkspace) -> None:
+def test_a_small_workspace_has_enough_of_everything(tmp_path: Path, small_workspace: Callable[..., Path]) -> None:
     """24 documents, at least 30 questions of each split, all fresh, some without an answer; changes are laid over."""
     root = small_workspace(tmp_path / "ws", {"retrieval": {"k": 7}})
     params = load_params(root / "params.yaml")

@@ -39,13 +39,13 @@ ACTS = {stage for stage in STAGES if LIVE_SYSTEMS & set(run_arguments(stage))}
 def test_stages_are_found() -> None:
     """The other tests of this file are not about nothing."""
     assert {"version_documents", "train_reader", "build_index"} <= set(STAGES)
-    assert ACTS == {"build_index", "check_drift"}
+    assert sorted(ACTS) == ["build_index", "check_drift"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_a_command_and_a_section(stage: str) -> None:
     """`palier <verb-object>`, and `<verb_object>:` in the params: in the models and in the file."""
-    assert stage.replace("_", "-") in get_command(build_app()).commands
+    assert stage.replace("_", "-") in vars(get_command(build_app()))["commands"]
     assert stage in Params.model_fields
     assert stage in read_yaml("params.yaml")
 

@@ -76,17 +76,13 @@ class AirflowApi:
 
     def task_log(self, task: TaskState) -> str:
         """The last lines of a task's log, for an error message; empty when there is none."""
-        path = (
-            f"/dags/{task.dag_id}/dagRuns/{task.run_id}/taskInstances/{task.task_id}/logs/1?full_content=true"
-        )
+        path = f"/dags/{task.dag_id}/dagRuns/{task.run_id}/taskInstances/{task.task_id}/logs/1?full_content=true"
         found = self._call("GET", path, missing_ok=True) or {}
         content = found.get("content", [])
         lines = [str(item.get("event", item)) if isinstance(item, dict) else str(item) for item in content]
         return "\n".join(lines[-25:])
 
-    def _call(
-        self, method: str, path: str, body: object = None, *, missing_ok: bool = False
-    ) -> dict[str, Any] | None:
+    def _call(self, method: str, path: str, body: object = None, *, missing_ok: bool = False) -> dict[str, Any] | None:
         try:
             headers = {"Authorization": f"Bearer {self._login()}", "Accept": "application/json"}
             reply = self._http.request(method, f"/api/v2{path}", json=body, headers=headers)

@@ -1,7 +1,8 @@
 """Evidently, asked one question: do two tables of numbers and categories come from the same source?
 
-Every column gets a test that gives a p-value (Kolmogorov-Smirnov for numbers, chi-squared for categories; Evidently keeps
-p-values and distances in one field, so the method is always named here) at a level corrected for the number of columns.
+Every column gets a test that gives a p-value (Kolmogorov-Smirnov for numbers, chi-squared for categories; Evidently
+keeps p-values and distances in one field, so the method is always named here) at a level corrected for the number of
+columns.
 """
 
 import os
@@ -45,9 +46,7 @@ def compare_tables(
     )
     methods = {name: "ks" if kind == "number" else "chisquare" for name, kind in kinds.items()}
     metrics = [ValueDrift(column=name, method=methods[name], threshold=level) for name in kinds]
-    tables = [
-        Dataset.from_pandas(table[list(kinds)], data_definition=definition) for table in (current, reference)
-    ]
+    tables = [Dataset.from_pandas(table[list(kinds)], data_definition=definition) for table in (current, reference)]
     snapshot = Report(metrics).run(*tables)
     report.parent.mkdir(parents=True, exist_ok=True)
     snapshot.save_html(str(report))

@@ -77,21 +77,21 @@ def train_reader(
     position = _load_checkpoint(checkpoint, model, optimizer) if checkpoint.is_file() else Position()
     resumed_from, started = position.seconds, time.monotonic()
     model.train()
-    workers = ThreadPoolExecutor(plan.n_threads)
-    for step, epoch, ends_epoch, rows in _schedule(epoch_rows, plan, position.step):
-        position.seconds = resumed_from + time.monotonic() - started
-        done = max(step / plan.n_steps, position.seconds / plan.max_seconds)
-        if done >= 1:
-            break
-        loss = _one_step(model, optimizer, rows, plan, (step, done), workers)
-        position.step = step + 1
-        if position.step % plan.checkpoint_steps == 0 or ends_epoch:
-            save_checkpoint(checkpoint, model, optimizer, position)
-        progress(position.step, plan.n_steps, _report(loss, epoch, done, position.seconds))
-        if ends_epoch:
-            model.eval()
-            on_epoch(epoch, model)
-            model.train()
+    with ThreadPoolExecutor(plan.n_threads) as workers:
+        for step, epoch, ends_epoch, rows in _schedule(epoch_rows, plan, position.step):
+            position.seconds = resumed_from + time.monotonic() - started
+            done = max(step / plan.n_steps, position.seconds / plan.max_seconds)
+            if done >= 1:
+                break
+            loss = _one_step(model, optimizer, rows, plan, (step, done), workers)
+            position.step = step + 1
+            if position.step % plan.checkpoint_steps == 0 or ends_epoch:
+                save_checkpoint(checkpoint, model, optimizer, position)
+            progress(position.step, plan.n_steps, _report(loss, epoch, done, position.seconds))
+            if ends_epoch:
+                model.eval()
+                on_epoch(epoch, model)
+                model.train()
     model.eval()
     return position
 

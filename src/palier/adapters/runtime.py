@@ -55,9 +55,7 @@ def read_manifest(bundle: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
-        raise IntegrityError(
-            f"{path} is no release manifest ({error}). Package the release again."
-        ) from error
+        raise IntegrityError(f"{path} is no release manifest ({error}). Package the release again.") from error
 
 
 def verify_bundle(bundle: Path) -> Manifest:
@@ -77,9 +75,7 @@ def load_release(bundle: Path, settings: Settings) -> LoadedRelease:
     manifest = verify_bundle(bundle)
     models = bundle / "models"
     encoder = OnnxEncoder(models / "encoder")
-    weights = ScorerWeights.model_validate_json(
-        (models / "scorer" / "scorer.json").read_text(encoding="utf-8")
-    )
+    weights = ScorerWeights.model_validate_json((models / "scorer" / "scorer.json").read_text(encoding="utf-8"))
     key = settings.elasticsearch_api_key
     client = connect(settings.search_url, key.get_secret_value() if key else None)
     return LoadedRelease(
@@ -135,9 +131,7 @@ def _load_rung(
     return ReaderRung(name, reader, rung.passages, usd_per_hour)
 
 
-def _load_writer(
-    name: str, rung: WriterRungParams, prompt: str, usd_per_hour: float, settings: Settings
-) -> WriterRung:
+def _load_writer(name: str, rung: WriterRungParams, prompt: str, usd_per_hour: float, settings: Settings) -> WriterRung:
     folder = resolve(rung.model, cache=settings.state_dir / "models", hub_url=settings.hub_url)
     return WriterRung(
         name,

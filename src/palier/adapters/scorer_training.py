@@ -19,7 +19,7 @@ def fit_head(features: NDArray[np.float64], quality: NDArray[np.float64], regula
     Each row counts as `quality` of a good and `1 - quality` of a bad one, so that the prediction is the expected
     quality and not only the chance of a perfect answer.
     """
-    n, width = features.shape if features.size else (0, 0)
+    n = len(features) if features.size else 0
     if n < MIN_ROWS or quality.min() == quality.max():
         rate = (float(quality.sum()) + 1.0) / (n + 2.0)
         bias = float(np.log(rate / (1.0 - rate)))

@@ -97,9 +97,7 @@ class Tracker:
     def version_of(self, release_id: str) -> str | None:
         """The registered version of a release, by its tag; None when there is none."""
         with self._reachable() as client:
-            found = client.search_model_versions(
-                f"name = '{RELEASE_MODEL}' and tags.release_id = '{release_id}'"
-            )
+            found = client.search_model_versions(f"name = '{RELEASE_MODEL}' and tags.release_id = '{release_id}'")
         return str(found[0].version) if found else None
 
     @contextmanager

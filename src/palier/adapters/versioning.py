@@ -34,7 +34,7 @@ def init_workspace(folder: Path, template: Path) -> None:
         raise InputError(f"{folder} already is a workspace. Choose another folder, or work in it as it is.")
     folder.mkdir(parents=True, exist_ok=True)
     run_git(["init", "--quiet", "--initial-branch=main"], folder)
-    run_dvc(["init", "--quiet"], folder)
+    run_dvc(["init"], folder)  # no --quiet here and below: DVC would keep the reason of a failure to itself
     run_dvc(["config", "core.analytics", "false"], folder)
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(template / name, folder / name)
@@ -46,7 +46,7 @@ def init_workspace(folder: Path, template: Path) -> None:
 
 def snapshot(folder: Path, names: Sequence[str]) -> None:
     """Put folders such as ``documents`` under DVC, at their state of now."""
-    run_dvc(["add", "--quiet", *names], folder)
+    run_dvc(["add", *names], folder)
 
 
 def reproduce(folder: Path, stage: str, on_line: Callable[[str], None] | None = None) -> bool:
@@ -99,7 +99,7 @@ def _run(command: Sequence[str], folder: Path, on_line: Callable[[str], None] | 
     process = subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    assert process.stdout is not None  # noqa: S101 (asked for above)
+    assert process.stdout is not None
     lines = []
     for line in process.stdout:
         lines.append(line)

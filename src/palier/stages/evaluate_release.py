@@ -39,9 +39,7 @@ def run(params: Params, root: Path, progress: Callable[[int, int, str], None]) -
     table = _scored(workspace)
     test = table[table["split"] == "test"]
     if test.empty:
-        raise NotReadyError(
-            "No golden test question is left: add some (split: test) and version the documents."
-        )
+        raise NotReadyError("No golden test question is left: add some (split: test) and version the documents.")
     answers = replay(test, Cascade.model_validate(chosen["cascade"]))
     progress(len(answers), len(answers), "test questions")
     reference = test[test["model"] == chosen["reference_rung"]]
@@ -65,9 +63,7 @@ def replay(table: pd.DataFrame, cascade: Cascade) -> pd.DataFrame:
         rungs = {name: _Recorded(row) for name, row in recorded.items()}
         first = next(iter(recorded.values()))
         question = Question(first.query, first.lang)
-        result = climb(
-            question, (), cascade, rungs, _RecordedScorer({n: float(r.score) for n, r in recorded.items()})
-        )
+        result = climb(question, (), cascade, rungs, _RecordedScorer({n: float(r.score) for n, r in recorded.items()}))
         rows.append(_answer_row(str(query_id), first, recorded[result.final.answer.rung], result))
     return pd.DataFrame(rows)
 

@@ -75,9 +75,7 @@ def run(params: Params, root: Path, settings: Settings, progress: Progress) -> R
     if not admitted:
         raise NotReadyError(f"No rung reaches record_outcomes.probation_quality: {left_out}")
     _write(workspace, asked, rows, admitted, left_out)
-    return RecordResult(
-        len(asked), recorder.n_asked, recorder.n_remembered, admitted, left_out, _metrics(rows, asked)
-    )
+    return RecordResult(len(asked), recorder.n_asked, recorder.n_remembered, admitted, left_out, _metrics(rows, asked))
 
 
 def golden_question(row: Mapping[str, Any]) -> Question:
@@ -221,9 +219,7 @@ def rung_fingerprint(params: Params, name: str, workspace: Workspace) -> str:
 def _content_key(fingerprint: str, item: AskedQuestion) -> str:
     read = [(hit.passage.content, round(hit.score, 6)) for hit in item.hits]
     turns = [asdict(turn) for turn in item.question.history]
-    content = json.dumps(
-        [fingerprint, item.question.text, item.question.lang, turns, read], ensure_ascii=False
-    )
+    content = json.dumps([fingerprint, item.question.text, item.question.lang, turns, read], ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8")).hexdigest()
 
 
@@ -239,9 +235,7 @@ def _verdict(qualities: Sequence[float], params: Params) -> str | None:
     upper = float(np.mean(qualities)) + 1.645 * float(np.std(qualities)) / max(1, len(qualities)) ** 0.5
     if upper >= bound:
         return None
-    return (
-        f"mean quality {np.mean(qualities):.2f}, at most {upper:.2f} on {len(qualities)} questions, < {bound}"
-    )
+    return f"mean quality {np.mean(qualities):.2f}, at most {upper:.2f} on {len(qualities)} questions, < {bound}"
 
 
 def _metrics(rows: Sequence[Mapping[str, Any]], asked: Sequence[AskedQuestion]) -> dict[str, float]:

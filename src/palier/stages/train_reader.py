@@ -62,7 +62,7 @@ def run(params: Params, root: Path, progress: Progress) -> TrainReaderResult:
     position = train_reader(model, lambda _epoch: windows, plan, checkpoint, progress)
     trained = _Trained(model, base, ReaderConfig(max_tokens=section.max_tokens), passages, lookalikes)
     metrics = _finish(trained, workspace, _of_split(golden, "validation"), progress)
-    checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(checkpoint.parent, ignore_errors=True)
     return TrainReaderResult(len(windows), position.step, metrics)
 
 

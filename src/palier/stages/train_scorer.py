@@ -100,9 +100,7 @@ def _predict(weights: ScorerWeights, table: pd.DataFrame) -> NDArray[np.float64]
     return np.array([score(answer, rung, vector) for answer, rung, vector in rows])
 
 
-def _write(
-    workspace: Workspace, weights: ScorerWeights, table: pd.DataFrame, scores: NDArray[np.float64]
-) -> None:
+def _write(workspace: Workspace, weights: ScorerWeights, table: pd.DataFrame, scores: NDArray[np.float64]) -> None:
     write_text(workspace.scorer / "scorer.json", weights.model_dump_json(indent=1) + "\n")
     workspace.scores.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame({"query_id": table["query_id"], "model": table["model"], "score": scores})

@@ -138,7 +138,7 @@ def airflow_spec(venv_bin: Path, root: Path, port: int, folders: AirflowFolders,
             "PALIER_WORKSPACE": str(folders.workspace.resolve()),
         },
         cwd=root,
-        start_timeout_s=300,
+        start_timeout_s=600,
         port_variable="PALIER_AIRFLOW_PORT",
         is_healthy=_airflow_is_healthy,
     )
