@@ -2,10 +2,9 @@
 #   docker build -f docker/gateway.Dockerfile -t palier-gateway .
 FROM python:3.11-slim-bookworm AS build
 # The lock holds a hash of every file, so a registry cannot put another one in its place.
-COPY requirements/gateway.txt docker/database-drivers.txt /build/
+COPY requirements/gateway.txt /build/
 RUN python -m venv /opt/palier \
- && /opt/palier/bin/pip install --no-cache-dir --no-deps --require-hashes -r /build/gateway.txt \
- && /opt/palier/bin/pip install --no-cache-dir -r /build/database-drivers.txt
+ && /opt/palier/bin/pip install --no-cache-dir --no-deps --require-hashes -r /build/gateway.txt
 
 FROM python:3.11-slim-bookworm
 # llama.cpp and ONNX Runtime compute with OpenMP.

@@ -1,6 +1,7 @@
 """`params.yaml` means what it says, and a wrong value is named with its place, what it is and what was expected."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ Edit = Callable[[str, str], Params]
 
 @pytest.fixture
 def load(tmp_path: Path) -> Edit:
-    """The template with one piece of text replaced, read from a file."""
+    """The template with the line of one key replaced, read from a file."""
 
-    def edited(old: str, new: str) -> Params:
-        assert TEMPLATE.count(old) == 1, f"{old!r} is not there exactly once"
+    def edited(key: str, line: str) -> Params:
+        text, n = re.subn(rf"(?m)^( *){key}: .*$", lambda found: found[1] + line, TEMPLATE)
+        assert n == 1, f"{key!r} is not there exactly once"
         path = tmp_path / "params.yaml"
-        path.write_text(TEMPLATE.replace(old, new), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         return load_params(path)
 
     return edited
@@ -35,51 +37,51 @@ def test_the_template_of_the_repository_is_right():
 
 def test_a_mistyped_key_is_named_with_its_place(load):
     with pytest.raises(ParamsError, match=r"train_reader\.batchsize: no such parameter \(a typo\?") as caught:
-        load("batch_size: 16", "batchsize: 16")
+        load("batch_size", "batchsize: 16")
     assert "train_reader.batch_size: missing" in str(caught.value)
 
 
 def test_all_wrong_values_are_told_at_once(load):
     with pytest.raises(ParamsError, match=r"2 wrong value\(s\)") as caught:
-        load("batch_size: 16\n  lora_rank: 32", "batch_size: 0\n  lora_rank: -4")
+        load("batch_size", "batch_size: 0\n  rank: -4")
     assert "train_reader.batch_size: Input should be greater than 0, got 0" in str(caught.value)
-    assert "train_reader.lora_rank" in str(caught.value)
+    assert "train_reader.rank: no such parameter" in str(caught.value)
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("5E-5", 5e-5), ("1.5e-4", 1.5e-4), ("1", 1.0)])
 def test_scientific_notation_is_a_number(load, text, value):
-    assert load("learning_rate: 0.0002", f"learning_rate: {text}").train_reader.learning_rate == value
+    assert load("learning_rate", f"learning_rate: {text}").train_reader.learning_rate == value
 
 
 @pytest.mark.parametrize("word", ["no", "off", "yes", "on", "Y"])
 def test_words_that_old_yaml_took_for_true_or_false_stay_text(load, word):
-    assert load("dense_options: hnsw", "dense_options: flat").build_index.dense_options == "flat"
-    assert load("starter: reader-starter", f"starter: {word}").train_reader.starter == word
+    assert load("dense_options", "dense_options: flat").build_index.dense_options == "flat"
+    assert load("starter", f"starter: {word}").train_reader.starter == word
 
 
 @pytest.mark.parametrize("text", ['"16"', "true", "16.5", "sixteen", "null", "[16]"])
 def test_what_is_not_a_whole_number_is_not_taken_for_one(load, text):
     with pytest.raises(ParamsError, match=r"train_reader\.batch_size"):
-        load("batch_size: 16", f"batch_size: {text}")
+        load("batch_size", f"batch_size: {text}")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "place"),
+    ("key", "text", "place"),
     [
-        ("max_bad_share: 0.05", "max_bad_share: 1.5", r"version_documents\.max_bad_share"),
-        ("confidence: 0.9", "confidence: 0.5", r"tune_cascade\.confidence"),
-        ("confidence: 0.9", "confidence: .nan", r"tune_cascade\.confidence"),
-        ("max_tokens: 320", "max_tokens: 513", r"train_reader\.max_tokens"),
-        ("{en: 0.45, fr: 0.25}", "{en: 0.45, de: 0.25}", r"retrieval\.dense_weight\.de"),
-        ("languages: [en, fr]", "languages: []", "languages"),
-        ("languages: [en, fr]", "languages: [en, fi]", r"languages\.1"),
-        ("canary_shares: [0.2, 0.5]", "canary_shares: [0.2, 5]", r"rollout\.canary_shares\.1"),
-        ("kind: reader, passages: 2", "kind: oracle, passages: 2", r"ladder\.rungs\.reader"),
+        ("max_bad_share", "1.5", r"version_documents\.max_bad_share"),
+        ("confidence", "0.5", r"tune_cascade\.confidence"),
+        ("confidence", ".nan", r"tune_cascade\.confidence"),
+        ("max_tokens", "513", r"train_reader\.max_tokens"),
+        ("dense_weight", "{en: 0.45, de: 0.25}", r"retrieval\.dense_weight\.de"),
+        ("languages", "[]", "languages"),
+        ("languages", "[en, fi]", r"languages\.1"),
+        ("canary_shares", "[0.2, 5]", r"rollout\.canary_shares\.1"),
+        ("reader", "{kind: oracle, passages: 2}", r"ladder\.rungs\.reader"),
     ],
 )
-def test_a_value_out_of_range_is_named(load, old, new, place):
+def test_a_value_out_of_range_is_named(load, key, text, place):
     with pytest.raises(ParamsError, match=place):
-        load(old, new)
+        load(key, f"{key}: {text}")
 
 
 def test_the_heavy_rung_of_the_template_is_right_once_it_is_no_comment():

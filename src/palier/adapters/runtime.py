@@ -26,8 +26,12 @@ from palier.errors import IntegrityError, SearchError
 from palier.params import HeavyRung as HeavyRungParams
 from palier.params import (
     LadderParams,
-    ReaderRung as ReaderRungParams,
     RungParams,
+)
+from palier.params import (
+    ReaderRung as ReaderRungParams,
+)
+from palier.params import (
     WriterRung as WriterRungParams,
 )
 from palier.settings import Settings
@@ -127,7 +131,7 @@ def _load_rung(
         return _load_writer(name, rung, prompt, usd_per_hour, settings)
     if isinstance(rung, HeavyRungParams):
         return HeavyRung(name, heavy_client(rung.provider, settings), rung, prompt=prompt)
-    assert reader is not None  # noqa: S101 (a ladder with a reader rung has loaded one)
+    assert reader is not None
     return ReaderRung(name, reader, rung.passages, usd_per_hour)
 
 
