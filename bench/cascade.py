@@ -76,7 +76,7 @@ def run(
     optimiser_rows: int = 5000,
     seed: int = 7,
 ) -> dict[str, Any]:
-    """Measure all policies and write the contract's JSON; InputError when the files are not in its form."""
+    """Measure all policies and write the contract's JSON, anew after each seed; InputError when the files are not in its form."""
     if outcomes is None or queries is None:
         raise InputError("`bench cascade` needs --data OUTCOMES.parquet and --queries QUERIES.parquet.")
     params = {
@@ -93,11 +93,14 @@ def run(
     report.add_data(queries, data.n_rows)
     tell(_price_table(data))
     seen = see(data)
-    found = []
+    rng = np.random.default_rng(seed)
+    optimiser = {"rows": optimiser_rows, "seconds": round(optimiser_seconds(rng, optimiser_rows), 2)}
+    found: list[SeedResult] = []
     for at in range(seeds):
-        found.append(_one_seed(data, seen, seed + at, trials // seeds))
+        found.append(_one_seed(data, seen, seed + at, max(1, trials // seeds)))
         tell(_told(seed + at, found[-1]))
-    return report.write(out, _results(data, found, optimiser_rows, np.random.default_rng(seed)))
+        written = report.write(out, _results(data, found, rng) | {"optimise_12_rungs": optimiser})
+    return written
 
 
 def _one_seed(data: Recorded, seen: Seen, seed: int, n_trials: int) -> SeedResult:
@@ -209,9 +212,7 @@ def optimiser_seconds(rng: np.random.Generator, n: int, n_rungs: int = 12) -> fl
     return time.process_time() - started
 
 
-def _results(
-    data: Recorded, found: Sequence[SeedResult], optimiser_rows: int, rng: np.random.Generator
-) -> dict[str, Any]:
+def _results(data: Recorded, found: Sequence[SeedResult], rng: np.random.Generator) -> dict[str, Any]:
     names = list(found[0].measured)
     policies: dict[str, Any] = {}
     for name in names:
@@ -239,7 +240,7 @@ def _results(
             "trials": len(trials),
         },
         "optimise_seconds": metric([result.optimise_seconds for result in found], rng),
-        "optimise_12_rungs": {"rows": optimiser_rows, "seconds": round(optimiser_seconds(rng, optimiser_rows), 2)},
+        "seeds_done": len(found),
         "models": _prices(data),
         "n_queries": data.n_rows,
         "n_left_out": data.n_left_out,

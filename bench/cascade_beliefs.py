@@ -26,7 +26,8 @@ from bench.cascade_data import Floats, Ints, Recorded, Seen
 
 N_FOLDS = 4
 N_NEIGHBOURS = 40
-SETS_PER_ROW = 3
+SET_SIZES = (1, 2, 2)
+"""Other answers seen, for each time that a training row teaches a posterior: chains have at most three steps."""
 
 
 class Chance(Protocol):
@@ -102,7 +103,9 @@ class Beliefs:
     known: dict[frozenset[int], Floats] = field(default_factory=dict)
 
     def posterior(self, answers: frozenset[int]) -> Floats:
-        """(n, |answers|): P(right) of each answer in the set, models in rising order."""
+        """(n, |answers|): P(right) of each answer in the set, models in rising order; of one answer, its score."""
+        if len(answers) == 1:
+            return self.scorer[:, sorted(answers)]
         if answers not in self.known:
             columns = [self._one(model, answers) for model in sorted(answers)]
             self.known[answers] = np.stack(columns, axis=1)
@@ -136,11 +139,17 @@ def learn_beliefs(data: Recorded, seen: Seen, train: Ints, seed: int) -> Beliefs
         lambda m: np.column_stack([seen.answer[:, m], told]),
         lambda features, right: Trees(features, right, seed, n_trees=80, leaves=10),
     )
-    sets = [rng.random((len(train), data.n_models)) < share for share in np.linspace(0.1, 0.4, SETS_PER_ROW)]
+    sets = [random_sets(len(train), data.n_models, size, rng) for size in SET_SIZES]
     teaching = Teaching(data, seen, prior, scorer, fold_of_row, train, sets, seed)
     folds = range(N_FOLDS + 1 if len(train) < data.n_rows else N_FOLDS)
     chances = [[_learn_posterior(teaching, m, fold) for m in range(data.n_models)] for fold in folds]
     return Beliefs(data, seen, prior, scorer, fold_of_row, chances)
+
+
+def random_sets(n: int, n_models: int, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(n, M): ``size`` models of each row, or all where there are fewer."""
+    order = rng.random((n, n_models)).argsort(axis=1)
+    return order < size
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import argparse
 import ast
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,12 +109,12 @@ def _trimmed(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
-def main() -> int:
+def main(given: Sequence[str]) -> int:
     """Exit status 0, or 1 when ``--check`` found a page that is not what the code says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and name each stale page")
     parser.add_argument("--folder", type=Path, default=ROOT / "docs", help="where the pages lie")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     stale = []
     for name, make in PAGES.items():
         path, text = arguments.folder / name, make()
@@ -129,4 +129,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -53,10 +53,8 @@ FILES = (
     "nq_open_oracle_en.jsonl.gz",
 )
 MAX_TOKENS = 224
-ENGLISH_ROWS = 2400  # answerable ones, of each epoch
-UNANSWERABLE_ROWS = 500
 FOREIGN_SHARE = {"fr": 0.2, "en": 0.15}  # rows beside a passage without the answer, per answerable row
-MASK_SHARE = 0.06
+UNANSWERABLE_SHARE = 0.2  # SQuAD 2.0's unanswerable rows, per answerable English row
 MASK_ID = 103
 RANK = 64
 SERVED_TOKENS = 320
@@ -75,16 +73,15 @@ class Pools:
     unanswerable: Sequence[TrainingWindow]
     foreign: dict[str, Sequence[TrainingWindow]]
 
-    def epoch(self, seed: int, number: int) -> list[TrainingWindow]:
-        """All French rows and a sample of the others; the same for the same seed and number."""
+    def epoch(self, n_rows: dict[str, int], seed: int, number: int) -> list[TrainingWindow]:
+        """A sample of ``n_rows`` answerable rows per language, with its share of rows without an answer."""
         rng = np.random.default_rng((seed, 2, number))
-        foreign_fr = int(FOREIGN_SHARE["fr"] * len(self.french))
         return [
-            *self.french,
-            *_sample(self.english, ENGLISH_ROWS, rng),
-            *_sample(self.unanswerable, UNANSWERABLE_ROWS, rng),
-            *_sample(self.foreign["fr"], foreign_fr, rng),
-            *_sample(self.foreign["en"], int(FOREIGN_SHARE["en"] * ENGLISH_ROWS), rng),
+            *_sample(self.french, n_rows["fr"], rng),
+            *_sample(self.english, n_rows["en"], rng),
+            *_sample(self.unanswerable, int(UNANSWERABLE_SHARE * n_rows["en"]), rng),
+            *_sample(self.foreign["fr"], int(FOREIGN_SHARE["fr"] * n_rows["fr"]), rng),
+            *_sample(self.foreign["en"], int(FOREIGN_SHARE["en"] * n_rows["en"]), rng),
         ]
 
 
@@ -220,33 +217,44 @@ def train(base: Path, args: argparse.Namespace) -> SpanReader:
         "none_en": _sample(held_out.unanswerable, 150, rng),
         "none_fr": _sample(held_out.foreign["fr"], 150, rng),
     }
+    n_rows = {"fr": args.french_rows, "en": args.english_rows}
     args.work.mkdir(parents=True, exist_ok=True)
 
     def after_epoch(epoch: int, model: SpanReader) -> None:
         losses = {name: round(loss, 3) for name, loss in validation_losses(model, checks).items()}
         print(json.dumps({"epoch": epoch + 1, "validation_loss": losses}), flush=True)
-        save_file(model.state_dict(), args.work / WEIGHTS)
+        save_file(model.state_dict(), args.work / f"weights-{epoch + 1}.safetensors")
 
     def progress(done: int, _total: int, what: str) -> None:
         if done % 50 == 0:
             print(f"step {done}: {what}", file=sys.stderr, flush=True)
 
     model = bare_reader(base, args.seed)
+    if args.start:
+        model.load_state_dict(average(args.start))
     plan = TrainingPlan(
         learning_rate=args.learning_rate,
         batch_size=16,
         n_steps=args.steps,
         seed=args.seed,
         mask_id=MASK_ID,
-        mask_share=MASK_SHARE,
+        mask_share=args.mask_share,
         max_seconds=args.minutes * 60,
         n_threads=args.threads,
     )
     checkpoint = args.work / "checkpoint.safetensors"
-    position = train_reader(model, lambda epoch: pools.epoch(args.seed, epoch), plan, checkpoint, progress, after_epoch)
+    position = train_reader(
+        model, lambda epoch: pools.epoch(n_rows, args.seed, epoch), plan, checkpoint, progress, after_epoch
+    )
     save_file(model.state_dict(), args.work / WEIGHTS)
     print(json.dumps({"steps": position.step, "seconds": round(position.seconds)}), flush=True)
     return model
+
+
+def average(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The mean of several weights of one run: it forgets less than the last ones (Wortsman et al. 2022)."""
+    states = [load_file(path) for path in files]
+    return {name: sum(state[name] for state in states) / len(states) for name in states[0]}
 
 
 def main() -> None:
@@ -257,6 +265,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=75)
     parser.add_argument("--steps", type=int, default=100_000, help="end after this many steps, if sooner")
     parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--french-rows", type=int, default=5000, help="answerable ones, of each epoch")
+    parser.add_argument("--english-rows", type=int, default=2400)
+    parser.add_argument("--mask-share", type=float, default=0.06, help="passage tokens hidden in training")
+    parser.add_argument("--start", type=Path, nargs="*", help="begin from the average of these weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--finish-only", action="store_true", help="press the weights that a run left in --work")

@@ -1,9 +1,8 @@
 """Pages are true: generated ones are what the code says, links lead somewhere, named commands are there."""
 
 import re
+import runpy
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,6 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 COMMAND = re.compile(r"(?:^|[;&|]|\s)(?:\.venv/bin/)?(make|palier) +([a-z][^\n#;&]*)", re.MULTILINE)
 WORD = re.compile(r"[a-z][a-z-]*")
-
-
-def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "docs/generate.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def make_targets() -> set[str]:
@@ -69,17 +63,17 @@ def unknown_commands(text: str) -> list[str]:
     return unknown
 
 
-def test_generated_pages_are_what_the_code_says(tmp_path: Path) -> None:
-    """`--check` accepts the committed pages; of changed ones it names the stale one, and writes nothing."""
-    done = generate("--check")
-    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+def test_generated_pages_are_what_the_code_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--check` accepts the committed pages; of changed ones it names the stale ones, and writes nothing."""
+    script = runpy.run_path(str(ROOT / "docs/generate.py"))
+    assert tuple(script["PAGES"]) == GENERATED
+    assert script["main"](["--check"]) == 0, capsys.readouterr().out
     for name in GENERATED:
         shutil.copy(ROOT / "docs" / name, tmp_path / name)
     (tmp_path / "dags.md").write_text("old", encoding="utf-8")
     (tmp_path / "cli.md").unlink()
-    stale = generate("--check", "--folder", str(tmp_path))
-    assert stale.returncode == 1, stale.stderr
-    assert [line.split()[0] for line in stale.stdout.splitlines()] == ["docs/cli.md", "docs/dags.md"]
+    assert script["main"](["--check", "--folder", str(tmp_path)]) == 1
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["docs/cli.md", "docs/dags.md"]
     assert (tmp_path / "dags.md").read_text(encoding="utf-8") == "old"
 
 
