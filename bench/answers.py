@@ -158,15 +158,15 @@ def _measure(
     titles = [item.row.title for item in asked]
     folds = fold_of(titles, min(N_FOLDS, max(2, len(set(titles)))), rng)
     results: dict[str, Any] = {}
+    gold = _with_gold(params, reader, asked, rng)
     said: dict[str, Answered] = {}
     for name, rung_params in params.ladder.rungs.items():
         if not isinstance(rung_params, ReaderRungParams):
             continue
         rung = ReaderRung(name, reader, rung_params.passages, params.ladder.cpu_usd_per_hour)
-        gold = [rung.answer(item.question, [Hit(item.gold, 1.0)]) for item in every(asked, len(asked), f"{name}, gold")]
         said[name] = _answered(rung, encoder, asked, folds)
         results[name] = {
-            "gold": _quality_metrics(asked, gold, rng),
+            "gold": gold,
             "retrieved": _quality_metrics(asked, said[name].answers, rng),
             **_price_metrics(said[name].answers, rng),
         }
@@ -184,6 +184,15 @@ def _measure(
     retrieved = [float(item.gold.passage_id in {hit.passage.passage_id for hit in item.hits}) for item in asked]
     results["retrieval"] = {"recall_at_k": metric(retrieved, rng)}
     return results
+
+
+def _with_gold(
+    params: Params, reader: OnnxReader, asked: Sequence[Asked], rng: np.random.Generator
+) -> dict[str, Metric]:
+    """What the reader makes of the gold passage alone; the same for each rung, since there is one passage to read."""
+    rung = ReaderRung("gold", reader, 1, params.ladder.cpu_usd_per_hour)
+    answers = [rung.answer(item.question, [Hit(item.gold, 1.0)]) for item in every(asked, len(asked), "gold passage")]
+    return _quality_metrics(asked, answers, rng)
 
 
 def _answered(rung: ReaderRung, encoder: OnnxEncoder, asked: Sequence[Asked], folds: NDArray[np.int64]) -> Answered:

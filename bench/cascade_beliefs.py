@@ -13,11 +13,13 @@ here.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -26,6 +28,7 @@ from bench.cascade_data import Floats, Ints, Recorded, Seen
 
 N_FOLDS = 4
 N_NEIGHBOURS = 40
+LAST_CHARACTERS = 1500
 SET_SIZES = (1, 2, 2)
 """Other answers seen, for each time that a training row teaches a posterior: chains have at most three steps."""
 
@@ -77,6 +80,29 @@ class Line:
         return self._line.predict_proba(features)[:, 1]
 
 
+class Words:
+    """Logistic regression on the words and pairs of words of an answer."""
+
+    def __init__(self, counts: csr_matrix, right: Floats) -> None:
+        which, labels, weights = _both_ways(right)
+        self._base = float(right.mean())
+        self._line = None
+        if 0 < self._base < 1:
+            line = make_pipeline(TfidfTransformer(), LogisticRegression(C=0.5, max_iter=60))
+            self._line = line.fit(counts[which], labels, logisticregression__sample_weight=weights)
+
+    def predict(self, counts: csr_matrix) -> Floats:
+        if self._line is None:
+            return np.full(counts.shape[0], self._base)
+        return self._line.predict_proba(counts)[:, 1]
+
+
+def _word_counts(answers: NDArray[np.object_]) -> csr_matrix:
+    """(n, 2^15): which words and pairs stand in the end of each answer, hashed; no vocabulary, so nothing is fitted."""
+    hashed = HashingVectorizer(n_features=2**15, ngram_range=(1, 2), alternate_sign=False, binary=True)
+    return hashed.transform([str(answer)[-LAST_CHARACTERS:] for answer in answers])
+
+
 def _both_ways(right: Floats) -> tuple[Ints, Floats, Floats]:
     """Rows, labels and weights that say "right" with weight ``right`` and "wrong" with the rest."""
     rows = np.tile(np.arange(len(right)), 2)
@@ -101,6 +127,11 @@ class Beliefs:
     fold_of_row: Ints
     chances: Sequence[Sequence[Chance]]
     known: dict[frozenset[int], Floats] = field(default_factory=dict)
+
+    @property
+    def n_folds(self) -> int:
+        """Rows whose fold is less than this taught the beliefs."""
+        return N_FOLDS
 
     def posterior(self, answers: frozenset[int]) -> Floats:
         """(n, |answers|): P(right) of each answer in the set, models in rising order; of one answer, its score."""
@@ -132,11 +163,12 @@ def learn_beliefs(data: Recorded, seen: Seen, train: Ints, seed: int) -> Beliefs
     by_question = np.column_stack([seen.query, _logit(neighbours), seen.embedding])
     prior = _out_of_fold(data, fold_of_row, train, lambda _: by_question, Line)
     told = np.column_stack([seen.query, _logit(prior)])
+    words = _out_of_fold(data, fold_of_row, train, lambda m: _word_counts(data.answers[:, m]), Words)
     scorer = _out_of_fold(
         data,
         fold_of_row,
         train,
-        lambda m: np.column_stack([seen.answer[:, m], told]),
+        lambda m: np.column_stack([seen.answer[:, m], told, _logit(words[:, m])]),
         lambda features, right: Trees(features, right, seed, n_trees=80, leaves=10),
     )
     sets = [random_sets(len(train), data.n_models, size, rng) for size in SET_SIZES]
@@ -212,8 +244,8 @@ def _out_of_fold(
     data: Recorded,
     fold_of_row: Ints,
     train: Ints,
-    features_of: Callable[[int], Floats],
-    learn: Callable[[Floats, Floats], Chance],
+    features_of: Callable[[int], Any],
+    learn: Callable[[Any, Floats], Any],
 ) -> Floats:
     """(n, M): chances per model, out of fold on training rows."""
     believed = np.zeros((data.n_rows, data.n_models))

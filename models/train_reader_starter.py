@@ -58,7 +58,7 @@ UNANSWERABLE_SHARE = 0.2  # SQuAD 2.0's unanswerable rows, per answerable Englis
 MASK_ID = 103
 RANK = 64
 SERVED_TOKENS = 320
-EXAM_ROWS = 600
+EXAM_ROWS = 300
 WEIGHTS = "weights.safetensors"
 
 Row = dict[str, Any]
@@ -271,12 +271,12 @@ def main() -> None:
     parser.add_argument("--start", type=Path, nargs="*", help="begin from the average of these weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--finish-only", action="store_true", help="press the weights that a run left in --work")
+    parser.add_argument("--finish-only", action="store_true", help="press the weights of --start, or those in --work")
     args = parser.parse_args()
     base = resolve("all-minilm-l6-v2")
     if args.finish_only:
         model = bare_reader(base, args.seed)
-        model.load_state_dict(load_file(args.work / WEIGHTS))
+        model.load_state_dict(average(args.start or [args.work / WEIGHTS]))
     else:
         model = train(base, args)
     metrics = finish(model, base, args.out, read_rows(args.data, "validation"), args.seed)

@@ -91,6 +91,7 @@ def test_one_rung_is_its_own_reference() -> None:
     assert found.cascade is not None
     assert [step.rung for step in found.cascade.steps] == ["rung0"]
     assert not found.guarantee.met
+    assert "no cheaper cascade" in found.reason
 
 
 @pytest.mark.parametrize("n", [150, 300])

@@ -309,6 +309,8 @@ def _reason(tuned: Tuned, table: OutcomeTable, asked: Constraints) -> str:
     if tuned.cost is None or tuned.quality is None:
         few = f"{table.n_rows} questions are too few to choose from (at least {MIN_ROWS})"
         return f"{way}: {few if table.n_rows < MIN_ROWS else 'no other cascade comes near the reference'}."
+    if rungs == [tuned.reference]:
+        return f"{way}: no cheaper cascade can be relied on to keep its quality ({table.n_rows} questions)."
     share = tuned.cost.value / max(1, tuned.reference_cost_nanousd)
     change = 100 * tuned.guarantee.difference
     what = f"{way}: costs {share:.0%} of {tuned.reference} and changes quality by {change:+.1f} points"
