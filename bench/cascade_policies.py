@@ -71,7 +71,9 @@ class Skip:
     share: float
 
 
-SKIPS = (Skip(0, 0.2), Skip(0, 0.45), Skip(1, 0.2), Skip(1, 0.45))
+SKIPS = (Skip(0, 0.2), Skip(0, 0.45), Skip(1, 0.2), Skip(1, 0.45), Skip(0, 0.7), Skip(0, 0.8), Skip(0, 0.9))
+FEW_MODELS, N_COARSE = 4, 4
+"""With few models all skips are tried (the last ones make it nearly a router), with more only the first four."""
 
 
 def split_way(way: Way) -> tuple[tuple[int, ...], Skip | None]:
@@ -162,7 +164,8 @@ class Palier:
         models = range(self.steps.beliefs.data.n_models)
         depths = range(1, min(self.max_depth, len(models)) + 1)
         chains = [chain for depth in depths for chain in permutations(models, depth)]
-        skips = [(*chain, -1 - at) for chain in chains for at, skip in enumerate(SKIPS) if skip.step < len(chain) - 1]
+        tried = SKIPS if len(models) <= FEW_MODELS else SKIPS[:N_COARSE]
+        skips = [(*chain, -1 - at) for chain in chains for at, skip in enumerate(tried) if skip.step < len(chain) - 1]
         return chains + skips
 
     def draw(self, rows: Ints) -> list[Climb]:

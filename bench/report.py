@@ -110,7 +110,8 @@ class Report:
     def add_data(self, path: Path, n_rows: int) -> None:
         """Name a file that was measured on."""
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        self._data.append({"path": str(path), "sha256": digest, "rows": n_rows})
+        # The name and the hash say which file it was; where it lay on this machine is nobody's business.
+        self._data.append({"path": path.name, "sha256": digest, "rows": n_rows})
 
     def write(self, out: Path, results: Mapping[str, Any]) -> dict[str, Any]:
         """Write the file, whole, and return what it holds."""

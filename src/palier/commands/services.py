@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from palier.adapters.airflow_api import AirflowApi
 from palier.adapters.services import (
     AirflowFolders,
     ServiceSpec,
@@ -64,15 +66,15 @@ def status(as_json: JsonOption = False) -> None:
 def start(settings: Settings, names: Sequence[str] | None = None) -> None:
     """Start the named services (default: all), saying what happens; Airflow's pool is made when Airflow is up."""
     supervisor = Supervisor(settings.state_dir / "services")
-    for spec in specs(settings, _chosen(names)):
-        running = supervisor.up(spec, _announce)
-        how = "was running" if running.was_running else f"healthy after {running.seconds:.0f} s"
-        typer.echo(f"{spec.name}: {how}, {running.url}", err=True)
-        if spec.name == "airflow":
-            from palier.adapters.airflow_api import AirflowApi
-
-            api = AirflowApi(settings.airflow_url)
-            api.ensure_pool("dvc", 1, "One DVC command at a time in the workspace")
+    chosen = list(specs(settings, _chosen(names)))
+    with ThreadPoolExecutor(len(chosen) or 1) as pool:  # each spends most of its start importing, on one core
+        starts = [pool.submit(supervisor.up, spec, _announce) for spec in chosen]
+        for start_of in as_completed(starts):
+            running = start_of.result()
+            how = "was running" if running.was_running else f"healthy after {running.seconds:.0f} s"
+            typer.echo(f"{running.name}: {how}, {running.url}", err=True)
+    if any(spec.name == "airflow" for spec in chosen):
+        AirflowApi(settings.airflow_url).ensure_pool("dvc", 1, "One DVC command at a time in the workspace")
 
 
 def specs(settings: Settings, names: Sequence[str]) -> Iterator[ServiceSpec]:
@@ -125,4 +127,7 @@ def _chosen(names: Sequence[str] | None) -> list[str]:
 
 
 def _announce(name: str, seconds: float, message: str) -> None:
+    """Say what a starting service does; of the waiting, a line every ten seconds."""
+    if message.startswith("waiting") and round(seconds) % 10:
+        return
     typer.echo(f"  {name}: {message} ({seconds:.0f} s)", err=True)
