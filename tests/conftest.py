@@ -33,10 +33,16 @@ for _name in [name for name in os.environ if name.startswith("PALIER_") or name 
     del os.environ[_name]
 
 import pytest  # noqa: E402 (the environment comes first)
+from hypothesis import settings  # noqa: E402
 from ruamel.yaml import YAML  # noqa: E402
 
 from palier.adapters.services import ServiceSpec, Supervisor, mlflow_spec, search_spec  # noqa: E402
 from palier.settings import repository_root  # noqa: E402
+
+# A person's run looks for new counter-examples; CI must say the same of the same commit.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 ROOT = repository_root()
 DOCUMENTS_PER_SPLIT = 4
