@@ -1,6 +1,8 @@
 """Trains the committed starter reader from public question sets; run it to make `models/reader-starter/` again.
 
-    python models/train_reader_starter.py --data DIR --out models/reader-starter --work DIR --minutes 72 --seed 7
+    python models/train_reader_starter.py --data DIR --work DIR --out models/reader-starter --minutes 72
+
+The exact commands of the committed weights stand in `models/reader-starter/README.md`.
 
 ``DIR`` holds SQuAD 1.1 and 2.0, PIAF and Natural Questions as `.jsonl.gz` rows (`id, lang, title, passage_id, context,
 question, answers, answerable`). Titles are split by hash (`palier.domain.title_split`); only training titles are read
@@ -232,6 +234,7 @@ def train(base: Path, args: argparse.Namespace) -> SpanReader:
     model = bare_reader(base, args.seed)
     if args.start:
         model.load_state_dict(average(args.start))
+        save_file(model.state_dict(), args.work / "start.safetensors")
     plan = TrainingPlan(
         learning_rate=args.learning_rate,
         batch_size=16,

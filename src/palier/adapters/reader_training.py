@@ -87,7 +87,7 @@ def train_reader(
             position.step = step + 1
             if position.step % plan.checkpoint_steps == 0 or ends_epoch:
                 save_checkpoint(checkpoint, model, optimizer, position)
-            progress(position.step, plan.n_steps, _report(loss, epoch, done, position.seconds))
+            progress(position.step, plan.n_steps, _report(plan, loss, epoch, done, position.seconds))
             if ends_epoch:
                 model.eval()
                 on_epoch(epoch, model)
@@ -171,9 +171,12 @@ def _batches(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def _report(loss: float, epoch: int, done: float, seconds: float) -> str:
-    left = seconds / max(done, 1e-6) * (1 - done)
-    return f"epoch {epoch + 1}, loss {loss:.3f}, about {left / 60:.1f} min left"
+def _report(plan: TrainingPlan, loss: float, epoch: int, done: float, seconds: float) -> str:
+    """Where the run is; the time left only where the clock ends it, for else the count of steps tells that."""
+    report = f"epoch {epoch + 1}, loss {loss:.3f}"
+    if math.isinf(plan.max_seconds):
+        return report
+    return f"{report}, about {seconds / max(done, 1e-6) * (1 - done) / 60:.1f} min left"
 
 
 def save_checkpoint(path: Path, model: SpanReader, optimizer: torch.optim.Optimizer, position: Position) -> None:

@@ -44,11 +44,11 @@ def run_tour(workspace: WorkspaceOption = None) -> None:
     is_sample = _ensure_workspace(settings)
     say("Services: Elasticsearch, MLflow, the gateway and Airflow (about a minute)")
     services.start(settings)
-    say("The loop through Airflow: documents, index, models, cascade, release (about 5 minutes when all is new)")
+    say("The loop through Airflow: documents, index, models, cascade, release (5 to 8 minutes when all is new)")
     run_loop(settings)
     wait_until_ready(settings)
     if is_sample and _bring_second_version(settings):
-        say("Documents version 2: about a tenth of them changed; the loop again (about 4 minutes)")
+        say("Documents version 2: about a tenth of them changed; the loop again (4 to 6 minutes)")
         run_loop(settings)
     if Records(settings.database_url).active().rollout is not None:
         say("The second release in shadow, then canary: sample questions are replayed until the gateway decides")
@@ -106,8 +106,8 @@ def replay_until_decided(settings: Settings) -> None:
         if now is None:
             break
     ended = records.rollout(rollout.rollout_id)
-    reason = (ended.verdict or {}).get("reason", "") if ended else ""
-    say(f"  the rollout ended: {ended.phase if ended else 'unknown'}. {reason}")
+    last = records.history(limit=1)
+    say(f"  the rollout ended: {last[0].reason if last else ended}")
 
 
 def _ensure_workspace(settings: Settings) -> bool:

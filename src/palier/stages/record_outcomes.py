@@ -141,7 +141,7 @@ class _Recorder:
         progress: Progress,
     ) -> list[dict[str, Any]]:
         def one(item: AskedQuestion) -> dict[str, Any]:
-            key = _content_key(fingerprint, item)
+            key = _content_key(fingerprint, item, self._params.ladder.rungs[rung.name].passages)
             answer = memory.get(key)
             if answer is None:
                 answer = rung.answer(item.question, item.hits)
@@ -216,8 +216,9 @@ def rung_fingerprint(params: Params, name: str, workspace: Workspace) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
-def _content_key(fingerprint: str, item: AskedQuestion) -> str:
-    read = [(hit.passage.content, round(hit.score, 6)) for hit in item.hits]
+def _content_key(fingerprint: str, item: AskedQuestion, n_read: int) -> str:
+    """What the answer depends on: the rung, the question, and the passages that it reads (not their scores)."""
+    read = [hit.passage.content for hit in item.hits[:n_read]]
     turns = [asdict(turn) for turn in item.question.history]
     content = json.dumps([fingerprint, item.question.text, item.question.lang, turns, read], ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8")).hexdigest()
