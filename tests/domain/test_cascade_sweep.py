@@ -152,3 +152,8 @@ def test_a_table_refuses_impossible_values(name: str, value: float) -> None:
     arrays[name][0, 0] = value
     with pytest.raises(InputError, match=name.split("_")[0]):
         OutcomeTable(table.query_ids, table.rungs, arrays["quality"], arrays["cost_nanousd"], arrays["score"])
+
+
+def test_a_rung_that_serves_no_row_has_the_two_ends_as_thresholds() -> None:
+    """Nothing to choose between is no error: accept all, or certainty only."""
+    assert threshold_candidates(np.full(5, -1.0), 64).tolist() == [0.0, 1.0]

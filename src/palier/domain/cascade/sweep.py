@@ -57,6 +57,8 @@ def threshold_candidates(score: Floats, most: int) -> Floats:
     between two neighbouring scores, where a new question is least likely to fall on it by chance.
     """
     served = np.sort(score[score >= 0])
+    if not len(served):  # a rung that serves none of these rows: any threshold does the same
+        return np.array([0.0, 1.0])
     distinct = served[np.append(np.diff(served) > 0, True)]
     middles = distinct[:-1] + np.diff(distinct) / 2
     middles = np.where(middles > distinct[:-1], middles, distinct[1:])
