@@ -46,7 +46,7 @@ test: setup ## Everything: the checks, then all tests with real services
 	$(MAKE) --no-print-directory check
 	$(PYTHON) -m pytest -m "service or model or browser"
 
-soak: setup ## The long ones: processes killed at random points
+soak: setup ## Only the tests that kill processes (ledger writer, training)
 	$(PYTHON) -m pytest -m "soak"
 
 demo-rollback: setup ## Start a worse release on purpose and watch it roll itself back (needs `make run` before)

@@ -328,6 +328,7 @@ for i in range(1_000_000):
 """
 
 
+@pytest.mark.soak
 @pytest.mark.service  # starts processes
 def test_a_killed_writer_loses_no_acknowledged_row_and_doubles_none(url):
     acknowledged = []

@@ -85,6 +85,7 @@ def _metrics(root: Path) -> dict[str, float]:
     return found
 
 
+@pytest.mark.soak
 def test_a_killed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
     """SIGKILL after the first checkpoint, then the same command: same metrics, same weights, nothing left over."""
     broken, whole = _workspace(tmp_path / "broken"), _workspace(tmp_path / "whole")
