@@ -23,9 +23,9 @@ def test_the_sum_by_hand():
 @given(SCORES, SCORES)
 def test_the_ends_of_the_weight_are_the_rankings_alone(lexical, dense):
     best = max(lexical.values())
-    assert lexical.get(fuse(lexical, dense, 0.0)[0][0]) == best
+    assert lexical.get(fuse(lexical, dense, 0.0)[0][0]) == pytest.approx(best, abs=1e-9)
     best = max(dense.values())
-    assert dense.get(fuse(lexical, dense, 1.0)[0][0]) == best
+    assert dense.get(fuse(lexical, dense, 1.0)[0][0]) == pytest.approx(best, abs=1e-9)
 
 
 @given(SCORES, SCORES, st.floats(0, 1))
