@@ -23,7 +23,7 @@ from palier.commands import services
 from palier.commands.context import WorkspaceOption, utc_now
 from palier.commands.questions import ask_gateway, describe_answer
 from palier.commands.workspaces import make_workspace
-from palier.errors import NotReadyError, ServiceError
+from palier.errors import ServiceError
 from palier.settings import Settings, repository_root
 
 app = typer.Typer()
@@ -216,8 +216,6 @@ class _ProgressWatcher:
 
 
 def _links(settings: Settings) -> str:
-    if not (settings.workspace / "params.yaml").is_file():
-        raise NotReadyError(f"{settings.workspace} is no workspace.")
     return (
         f"\nGateway   {settings.gateway_url}/docs   (key: `palier keys create NAME`)\n"
         f"MLflow    {settings.tracking_url}\n"
