@@ -1,9 +1,15 @@
 """Files become documents, or are told with a reason; nothing is passed over in silence."""
 
+import hashlib
+import io
 import os
+import tempfile
 from pathlib import Path
 
+import docx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from palier.adapters.documents_folder import FolderReading, read_documents
 from palier.errors import DataGateError
@@ -63,6 +69,42 @@ def test_each_bad_file_is_told_with_its_reason_and_the_others_are_read(tmp_path:
     assert "same as en/good.md" in reason(tmp_path, "en/twin.md")
     assert "same id as en/good.md" in reason(tmp_path, "en/good.txt")
     assert "front matter" in reason(tmp_path, "en/yaml.md")
+
+
+def test_every_format_is_read_and_a_damaged_one_is_told_with_its_size_and_hash(tmp_path: Path):
+    made, file = docx.Document(), io.BytesIO()
+    made.add_paragraph("From Word.")
+    made.save(file)
+    write(tmp_path, "en/page.html", "<h1>Page</h1><p>From a page.")
+    write(tmp_path, "en/prices.csv", "name,price\nMargherita,9.50\n")
+    write(tmp_path, "en/word.docx", file.getvalue())
+    broken = {"broken.docx": b"PK\x03\x04 no Word file", "broken.pdf": b"%PDF-1.7 no PDF"}
+    for name, raw in broken.items():
+        write(tmp_path, f"en/{name}", raw)
+    reading = read(tmp_path, max_bytes=100_000)
+    told = {document.document_id: (document.title, document.text) for document in reading.documents}
+    assert told == {
+        "en/page": ("Page", "# Page\n\nFrom a page."),
+        "en/prices": ("prices", "name: Margherita; price: 9.50"),
+        "en/word": ("word", "From Word."),
+    }
+    told_bad = [(item.path, item.size, item.sha256) for item in reading.rejected]
+    assert told_bad == [(f"en/{name}", len(raw), hashlib.sha256(raw).hexdigest()) for name, raw in broken.items()]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_word_file_damaged_anywhere_is_read_or_told_never_fatal(data: st.DataObject):
+    made, file = docx.Document(), io.BytesIO()
+    made.add_heading("Words", 1)
+    made.save(file)
+    raw = bytearray(file.getvalue())
+    for _ in range(data.draw(st.integers(1, 20))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), "en/word.docx", bytes(raw))
+        reading = read(Path(folder), max_bytes=1_000_000)
+    assert len(reading.documents) + len(reading.rejected) == 1
 
 
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path):

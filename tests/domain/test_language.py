@@ -3,7 +3,7 @@
 import pytest
 
 from palier.domain.documents import Lang
-from palier.domain.language import detect_language, french_balance
+from palier.domain.language import detect_language, french_balance, passage_language
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,20 @@ def test_a_text_without_clue_follows_the_latest_turn_that_has_one() -> None:
 @pytest.mark.parametrize("text", ["", "   ", "42", "🍕🍕", "?!"])
 def test_text_without_words_gives_the_default(text: str) -> None:
     assert detect_language(text, default="fr") == "fr"
+
+
+@pytest.mark.parametrize("default", ["en", "fr"])
+def test_a_passage_of_names_or_of_few_words_stays_in_its_documents_language(default: Lang) -> None:
+    assert passage_language("Fermé le lundi.", default) == default
+    names = (
+        "Margherita, Napoli, Quattro Stagioni, Crème Brûlée, Pâté Lorrain, Époisses 33 cm, San Pellegrino, Évian, Acqua"
+    )
+    assert passage_language(names, default) == default
+
+
+@pytest.mark.parametrize("default", ["en", "fr"])
+def test_a_passage_of_plain_sentences_is_recognised_whatever_its_document(default: Lang) -> None:
+    english = "You can change your order until two hours before the slot, and after that the kitchen counts on you."
+    french = "Vous pouvez modifier votre commande jusqu'à deux heures avant le créneau, puis nous comptons sur vous."
+    assert passage_language(english, default) == "en"
+    assert passage_language(french, default) == "fr"

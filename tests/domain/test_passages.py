@@ -1,10 +1,12 @@
 """Passages follow a document's structure, keep its words, and point at its lines."""
 
 import itertools
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palier.domain.blocks import Block
 from palier.domain.documents import Document, Passage, sha256_text
 from palier.domain.passages import first_heading, split_document
 
@@ -128,7 +130,7 @@ def test_twins_in_one_document_get_different_ids_and_unchanged_passages_keep_the
 
 def test_a_document_of_headings_alone_still_gives_a_passage():
     passages = split("# Closed on Mondays\n## And on Tuesdays\n")
-    assert "Closed on Mondays" in passages[0].text
+    assert "Closed on Mondays" in passages[0].content
 
 
 def test_first_heading_is_plain_words():
@@ -156,3 +158,34 @@ def test_any_text_keeps_its_words_and_its_lines(lines: list[str], words: int):
     told = " ".join(passage.content for passage in passages)  # a line over "===" is a heading
     assert told.count("plain words here.") >= ("plain words here." in text)
     assert bool(passages) == bool(text.replace("-", "").strip()) or "---" in text
+
+
+FRENCH = (
+    "Les commandes sont livrées dans les trente minutes, sauf le dimanche, où nous fermons plus tôt que d'habitude."
+)
+ENGLISH = "Orders are delivered within thirty minutes, but not on Sundays, when we close earlier than on other days."
+
+
+def test_a_section_in_the_other_language_is_a_passage_of_its_own_in_that_language():
+    text = f"# Delivery\n\n{ENGLISH}\n\n## Livraison\n\n{FRENCH}\n\n## Code\n\n```\nfor x in the_list: return x\n```\n"
+    told = [(passage.lang, passage.text) for passage in split(text, words=200)]
+    assert [lang for lang, _ in told] == ["en", "fr", "en"]
+    assert FRENCH in told[1][1]
+    assert {passage.lang for passage in split_document(document(text), 200, ["en"])} == {"en"}
+
+
+def test_a_passage_that_says_its_dates_has_its_own_and_the_others_have_the_documents():
+    text = f"# A\n\nValid until 31 December 2026. {sentence(45)}\n\n# B\n\n{sentence(45, 'b')}\n"
+    dated = replace(document(text), valid_from="2026-01-01", valid_until="2027-01-01")
+    told = [(passage.valid_from, passage.valid_until) for passage in split_document(dated, WORDS)]
+    assert told == [("2026-01-01", "2026-12-31"), ("2026-01-01", "2027-01-01")]
+
+
+def test_blocks_whose_lines_are_not_the_files_keep_their_place_when_cut():
+    """A table of HTML: its parts all lie between the lines of the element."""
+    table = Block("table", ("| a | b |", "|---|---|", *(f"| {i} | {sentence(8)} |" for i in range(30))), 7, last_line=9)
+    made = replace(document("x"), blocks=(table,))
+    passages = split_document(made, WORDS)
+    assert len(passages) > 3
+    assert {(passage.start_line, passage.end_line) for passage in passages} == {(7, 9)}
+    assert all(passage.text.startswith("| a | b |\n|---|---|\n") for passage in passages)

@@ -125,3 +125,29 @@ def test_golden_questions_of_a_language_not_asked_for_are_left_out(workspace: Pa
     write_golden(workspace, rows)
     only_english = params().model_copy(update={"languages": ("en",)})
     assert run(only_english, workspace).n_golden == 9
+
+
+def test_what_is_left_out_stands_in_the_dead_letters_with_reason_size_and_hash(workspace: Path):
+    (workspace / "documents/en/bad.csv").write_text("a,b\n1,2,3\n", encoding="utf-8")
+    run(params(max_bad_share=0.2), workspace)
+    (letter,) = (json.loads(line) for line in corpus_bytes(workspace)["dead_letters.jsonl"].splitlines())
+    assert (letter["path"], letter["size"], len(letter["sha256"])) == ("en/bad.csv", 10, 64)
+    assert "line 2 has 3 fields" in letter["reason"]
+    (workspace / "documents/en/bad.csv").unlink()
+    run(params(), workspace)
+    assert corpus_bytes(workspace)["dead_letters.jsonl"] == b""
+
+
+def test_near_duplicates_are_marked_and_dates_of_validity_written(workspace: Path):
+    text = " ".join(f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(60))
+    for name, more in (("copy-a", ""), ("copy-b", " Finally.")):
+        page = f"---\ntitle: {name}\nvalid_until: 2027-01-31\n---\n\n{text}{more}\n"
+        (workspace / f"documents/en/{name}.md").write_text(page, encoding="utf-8")
+    run(params(), workspace)
+    rows = [json.loads(line) for line in corpus_bytes(workspace)["passages.jsonl"].splitlines()]
+    by_document = {row["document_id"]: row for row in rows}
+    first, second = by_document["en/copy-a"], by_document["en/copy-b"]
+    assert (first["duplicate_of"], second["duplicate_of"]) == (None, first["passage_id"])
+    assert first["valid_until"] == "2027-01-31"
+    documents = [json.loads(line) for line in corpus_bytes(workspace)["documents.jsonl"].splitlines()]
+    assert all("blocks" not in row for row in documents)

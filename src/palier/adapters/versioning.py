@@ -95,7 +95,8 @@ def run_git(arguments: Sequence[str], folder: Path) -> str:
 def _run(command: Sequence[str], folder: Path, on_line: Callable[[str], None] | None) -> str:
     """Run, pass each line on as it comes, and keep them all."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = {**os.environ, **IDENTITY, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    # Without a terminal prompt a private repository is an error, and not a task that waits for a password for ever.
+    environment = {**os.environ, **IDENTITY, "PATH": path, "DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
     process = subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -8,6 +8,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from palier.domain.blocks import Block
+
 Lang = Literal["en", "fr"]
 
 
@@ -18,7 +20,11 @@ def sha256_text(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One source file. ``document_id`` is its path below the documents folder, without the extension."""
+    """One source file. ``document_id`` is its path below the documents folder, without the extension.
+
+    ``text`` is what stands in it as text: of Markdown the file itself, of other formats their ``blocks``. Dates of
+    validity are ISO 8601.
+    """
 
     document_id: str
     lang: Lang
@@ -26,11 +32,19 @@ class Document:
     text: str
     path: str
     sha256: str
+    valid_from: str | None = None
+    valid_until: str | None = None
+    blocks: tuple[Block, ...] | None = None
+    """What its format's reader found; None where ``text`` is Markdown and tells its own structure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What is indexed: a piece of one document under its path of headings; lines count from 1, inclusive."""
+    """What is indexed: a piece of one document under its path of headings; lines and pages count from 1, inclusive.
+
+    Lines are those of the file, or of ``Document.text`` where the file has none (PDF, DOCX). ``duplicate_of`` is the
+    id of an earlier passage that says nearly the same.
+    """
 
     passage_id: str
     document_id: str
@@ -40,6 +54,10 @@ class Passage:
     text: str
     start_line: int
     end_line: int
+    page: int | None = None
+    valid_from: str | None = None
+    valid_until: str | None = None
+    duplicate_of: str | None = None
 
     @property
     def content(self) -> str:

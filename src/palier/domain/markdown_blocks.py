@@ -7,10 +7,8 @@ indented code is a paragraph, and a heading inside a quotation or a list is not 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-BlockKind = Literal["paragraph", "heading", "table", "list", "code", "metadata"]
+from palier.domain.blocks import Block, BlockKind
 
 _HEADING = re.compile(r"^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})")
@@ -19,29 +17,6 @@ _RULE = re.compile(r"^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})
 _TABLE_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 _UNDERLINE = re.compile(r"^ {0,3}(=+|-+)[ \t]*$")
 _METADATA_KEY = re.compile(r"^[A-Za-z_][\w .-]*:(?:\s|$)")
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Some whole lines of a file; ``level`` and ``title`` are set for headings.
-
-    ``header`` repeats lines from further up (of a table that was cut) and does not count as the block's own.
-    """
-
-    kind: BlockKind
-    lines: tuple[str, ...]
-    start_line: int
-    level: int = 0
-    title: str = ""
-    header: tuple[str, ...] = ()
-
-    @property
-    def end_line(self) -> int:
-        return self.start_line + len(self.lines) - 1
-
-    @property
-    def text(self) -> str:
-        return "\n".join((*self.header, *self.lines))
 
 
 def front_matter_lines(lines: Sequence[str]) -> int:

@@ -3,17 +3,20 @@
 Whole blocks are kept together, a long section is closed at the first block end past a number of words, and short
 neighbouring sections share a passage up to that number (their own headings then stand in the text). Only a block of
 more than twice that number is cut: a table between rows (each part repeats the header, without which a row means
-nothing), a list between its outer items, prose between sentences; code never. The price: passages differ in length,
-and a long code block is longer than an encoder reads.
+nothing), a list between its outer items, prose between sentences; code and rows of data never. The price: passages
+differ in length, and a long code block is longer than an encoder reads.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from palier.domain.documents import Document, Passage, passage_id
-from palier.domain.markdown_blocks import Block, read_blocks
+from palier.domain.blocks import Block, joined
+from palier.domain.documents import Document, Lang, Passage, passage_id
+from palier.domain.language import passage_language
+from palier.domain.markdown_blocks import read_blocks
+from palier.domain.validity import validity_of
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'»”)\]]*\s+")
 _MARKUP = re.compile(r"[*_`]|<[^>]+>|\{\s*#[^}]*\}|\[\^[^\]]+\]")
@@ -35,25 +38,66 @@ class _Piece:
         return _n_words(self.blocks)
 
 
-def split_document(document: Document, passage_words: int) -> list[Passage]:
+def split_document(
+    document: Document, passage_words: int, languages: Sequence[Lang] = ("en", "fr"), *, overlap_words: int = 0
+) -> list[Passage]:
     """The passages of ``document`` in order; at least one for any text that is not blank.
 
     ``headings`` is the path of headings above the passage without one that repeats the title; ``text`` is whole
-    lines of the file (blocks joined by a blank line), ``start_line`` to ``end_line`` point into the file.
+    lines of the file (blocks joined by a blank line), ``start_line`` to ``end_line`` point into the file. A passage
+    is in another language than its document only where its words say so plainly, and in one of ``languages``. The
+    second and later passages of a long section begin with the last ``overlap_words`` words, at most, of the one before:
+    whole blocks or whole sentences.
     """
-    blocks = read_blocks(document.text)
-    if all(block.kind == "heading" for block in blocks):
-        blocks = [Block("paragraph", block.lines, block.start_line) for block in blocks]
+    blocks = read_blocks(document.text) if document.blocks is None else document.blocks
+    blocks = _without_empty_sections(blocks)
     seen: Counter[tuple[str, str]] = Counter()
     passages = []
-    for piece in _packed(list(_pieces(blocks, passage_words)), passage_words):
-        text = "\n\n".join(block.text for block in piece.blocks)
-        headings = _joined(piece.path, document.title)
-        key = passage_id(document.document_id, headings, text, seen[headings, text])
-        seen[headings, text] += 1
-        start, end = piece.blocks[0].start_line, piece.blocks[-1].end_line
-        passages.append(Passage(key, document.document_id, document.lang, document.title, headings, text, start, end))
+    packed = _packed(list(_pieces(blocks, passage_words)), passage_words, document.lang)
+    for piece in _overlapping(packed, overlap_words):
+        passage = _passage(document, piece, seen)
+        lang = _language(piece, document.lang)
+        passages.append(replace(passage, lang=lang) if lang in languages else passage)
     return passages
+
+
+def _without_empty_sections(blocks: Sequence[Block]) -> list[Block]:
+    """A heading with nothing below it heads nothing: it is text, or its words would be in no passage."""
+    followers: list[Block | None] = [*blocks[1:], None][: len(blocks)]
+    is_empty = [
+        block.kind == "heading" and (after is None or (after.kind == "heading" and after.level <= block.level))
+        for block, after in zip(blocks, followers, strict=True)
+    ]
+    return [
+        replace(block, kind="paragraph", level=0, title="") if empty else block
+        for block, empty in zip(blocks, is_empty, strict=True)
+    ]
+
+
+def _passage(document: Document, piece: _Piece, seen: Counter[tuple[str, str]]) -> Passage:
+    text, headings = joined(piece.blocks), _joined(piece.path, document.title)
+    valid_from, valid_until = validity_of(text)
+    passage = Passage(
+        passage_id=passage_id(document.document_id, headings, text, seen[headings, text]),
+        document_id=document.document_id,
+        lang=document.lang,
+        title=document.title,
+        headings=headings,
+        text=text,
+        start_line=piece.blocks[0].start_line,
+        end_line=piece.blocks[-1].end_line,
+        page=piece.blocks[0].page,
+        valid_from=valid_from or document.valid_from,
+        valid_until=valid_until or document.valid_until,
+    )
+    seen[headings, text] += 1
+    return passage
+
+
+def _language(piece: _Piece, default: Lang) -> Lang:
+    """Read off all but code and metadata, which are English whatever the document."""
+    prose = (block.text for block in piece.blocks if block.kind not in {"code", "metadata"})
+    return passage_language("\n".join(prose), default)
 
 
 def first_heading(text: str) -> str:
@@ -93,17 +137,40 @@ def _section_pieces(path: tuple[Block, ...], section: Sequence[Block], words: in
             yield _Piece(path, tuple(group), is_section=len(groups) == 1)
 
 
-def _packed(pieces: Sequence[_Piece], words: int) -> Iterator[_Piece]:
-    """Short neighbouring sections together up to ``words`` words; what has its own length stays alone."""
+def _packed(pieces: Sequence[_Piece], words: int, lang: Lang) -> Iterator[_Piece]:
+    """Short neighbouring sections of a language together up to ``words`` words; what has its own length stays alone."""
     run: list[_Piece] = []
     for piece in pieces:
         fits = piece.is_section and sum(other.n_words for other in run) + piece.n_words <= words
-        if run and not (fits and run[-1].is_section):
+        if run and not (fits and run[-1].is_section and _language(run[-1], lang) == _language(piece, lang)):
             yield _together(run)
             run = []
         run.append(piece)
     if run:
         yield _together(run)
+
+
+def _overlapping(pieces: Iterable[_Piece], words: int) -> Iterator[_Piece]:
+    """The same pieces; one that goes on with the section of the piece before begins with that one's end."""
+    before: _Piece | None = None
+    for piece in pieces:
+        goes_on = before and piece.path == before.path and not (piece.is_section or before.is_section)
+        end = _end_of(before.blocks, words) if before and goes_on else ()
+        yield replace(piece, blocks=(*end, *piece.blocks))
+        before = piece
+
+
+def _end_of(blocks: Sequence[Block], words: int) -> tuple[Block, ...]:
+    """The last blocks of at most ``words`` words together, and of the prose before them the last whole sentences."""
+    end: list[Block] = []
+    for block in reversed(blocks):
+        left = words - _n_words(end)
+        if _n_words([block]) > left:
+            starts = [match.end() for match in _SENTENCE_END.finditer(block.text)] if block.kind == "paragraph" else []
+            fitting = [at for at in starts if 0 < len(block.text[at:].split()) <= left]
+            return (_slice(block, fitting[0], len(block.text)), *end) if fitting else tuple(end)
+        end.insert(0, block)
+    return tuple(end)
 
 
 def _together(run: Sequence[_Piece]) -> _Piece:
@@ -132,7 +199,7 @@ def _n_words(blocks: Sequence[Block]) -> int:
 
 def _parts(block: Block, words: int) -> list[Block]:
     """``block`` itself, or its parts of about ``words`` words when it has more than twice as many."""
-    if block.kind == "code" or _n_words([block]) <= 2 * words:
+    if block.kind in {"code", "rows"} or _n_words([block]) <= 2 * words:
         return [block]
     if block.kind == "table":
         return _cut_table(block, words)
@@ -147,10 +214,10 @@ def _cut_prose_if_long(block: Block, words: int) -> list[Block]:
 
 def _cut_table(table: Block, words: int) -> list[Block]:
     """Runs of rows, each under the table's header; the lines told are the rows' own."""
-    header, first_row = table.lines[:2], table.start_line + 2
+    header = table.lines[:2]
     if len(table.lines) <= 3:
         return [table]
-    rows = [Block("table", (row,), first_row + i) for i, row in enumerate(table.lines[2:])]
+    rows = [table.part((row,), i) for i, row in enumerate(table.lines[2:], 2)]
     return [replace(run, header=header) for run in _runs(rows, words)]
 
 
@@ -162,10 +229,7 @@ def _outer_items(block: Block) -> list[Block]:
         i for i, line in enumerate(block.lines) if _FIRST_ITEM.match(line) and len(line) - len(line.lstrip()) == outer
     ]
     ends = [*starts[1:], len(block.lines)]
-    return [
-        Block("list", tuple(block.lines[start:end]), block.start_line + start)
-        for start, end in zip([0, *starts[1:]], ends, strict=True)
-    ]
+    return [block.part(tuple(block.lines[start:end]), start) for start, end in zip([0, *starts[1:]], ends, strict=True)]
 
 
 def _runs(pieces: Sequence[Block], words: int) -> list[Block]:
@@ -182,7 +246,7 @@ def _run(pieces: Sequence[Block]) -> Block:
     lines = [line for piece in pieces for line in piece.lines]
     while len(lines) > 1 and not lines[-1].strip():
         lines.pop()
-    return Block(pieces[0].kind, tuple(lines), pieces[0].start_line)
+    return replace(pieces[0], lines=tuple(lines), last_line=pieces[-1].last_line)
 
 
 def _cut_prose(block: Block, words: int) -> list[Block]:
@@ -211,5 +275,4 @@ def _cuts(text: str, words: int) -> Iterator[int]:
 def _slice(block: Block, start: int, end: int) -> Block:
     raw = block.text[start:end]
     text = raw.strip()
-    first = block.start_line + block.text.count("\n", 0, start + len(raw) - len(raw.lstrip()))
-    return Block(block.kind, tuple(text.split("\n")), first)
+    return block.part(tuple(text.split("\n")), block.text.count("\n", 0, start + len(raw) - len(raw.lstrip())))

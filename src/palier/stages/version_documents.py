@@ -1,14 +1,15 @@
 """Stage `version-documents`: documents and golden questions pass the data gate and become passages on disk.
 
 Every finding is collected before anything is refused, so that one run tells all there is to mend. Files are written
-only after the gate: a refused run leaves the last good corpus as it is. Nothing here reads the clock, and the same
-documents give the same bytes. The price: all documents are read and cut again each time (seconds per thousand).
+only after the gate: a refused run leaves the last good corpus as it is. What is left out of a good run stands in
+`dead_letters.jsonl` with its reason. Nothing here reads the clock, and the same documents give the same bytes. The
+price: all documents are read and cut again each time (seconds per thousand).
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from palier.adapters.documents_folder import FolderReading, Rejected, read_documents
@@ -22,6 +23,7 @@ from palier.domain.golden import (
     row_findings,
     set_findings,
 )
+from palier.domain.near_duplicates import mark_near_duplicates
 from palier.domain.passages import split_document
 from palier.errors import DataGateError
 from palier.params import Params
@@ -67,9 +69,9 @@ def run(params: Params, workspace: Path, progress: Progress = lambda *_: None) -
     _gate(reading, golden, params)
     passages: list[Passage] = []
     for done, document in enumerate(reading.documents, 1):
-        passages += split_document(document, limits.passage_words)
+        passages += split_document(document, limits.passage_words, params.languages, overlap_words=limits.overlap_words)
         progress(done, len(reading.documents), "split documents into passages")
-    return _write(place, reading, golden, passages)
+    return _write(place, reading, golden, mark_near_duplicates(passages))
 
 
 def corpus_revision(documents: Sequence[Document]) -> str:
@@ -140,11 +142,17 @@ def _write(
         warnings=tuple(_warnings(reading, golden, rows)),
         metrics=_metrics(reading, golden, passages, rows),
     )
-    write_jsonl(place.corpus / "documents.jsonl", (asdict(document) for document in reading.documents))
+    write_jsonl(place.corpus / "documents.jsonl", (_document_row(document) for document in reading.documents))
     write_jsonl(place.corpus / "passages.jsonl", (asdict(passage) for passage in passages))
     write_jsonl(place.corpus / "golden.jsonl", (row.model_dump(mode="json") for row in rows))
+    write_jsonl(place.corpus / "dead_letters.jsonl", (asdict(item) for item in reading.rejected))
     write_json(place.corpus / "manifest.json", asdict(result))  # last: it vouches for the others
     return result
+
+
+def _document_row(document: Document) -> dict[str, object]:
+    """Without its blocks: they say the text over again."""
+    return {key: value for key, value in asdict(replace(document, blocks=None)).items() if key != "blocks"}
 
 
 def _with_passages(rows: Sequence[GoldenQuestion], passages: Sequence[Passage]) -> list[GoldenQuestion]:
@@ -180,6 +188,8 @@ def _metrics(
         "n_rejected": len(reading.rejected),
         "n_passages": len(passages),
         "words_per_passage": round(sum(words) / max(1, len(words)), 1),
+        "n_near_duplicates": sum(passage.duplicate_of is not None for passage in passages),
+        "n_with_validity": sum(bool(passage.valid_from or passage.valid_until) for passage in passages),
         "n_golden": len(rows),
         "n_golden_stale": len(golden.stale),
         **languages,
