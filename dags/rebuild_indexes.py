@@ -1,7 +1,9 @@
 """Build the search index of a corpus revision and swap the alias to it.
 
-The encoder is exported or tuned first (a DVC stage), then one new index is filled, counted, and put behind the alias in
-one atomic action. An index that is complete already is only checked. Fires the index asset.
+The encoder is exported or tuned first (a DVC stage), then one new index is filled, examined by the gate (counts,
+probes, golden questions against the live index) and put behind the alias in one atomic action. One that is complete
+already is only examined, and one that is live is left as it is. An index that is refused, or overtaken by a run that
+began later, fails the task and changes nothing. `palier index rollback` is the way back. Fires the index asset.
 """
 
 from datetime import timedelta

@@ -29,7 +29,7 @@ def main() -> None:
 
 def build_app() -> typer.Typer:
     """All commands under one root."""
-    from palier.commands import questions, releases, rollback_demo, services, stages, tour, workspaces
+    from palier.commands import indexes, questions, releases, rollback_demo, services, stages, tour, workspaces
 
     root = typer.Typer(
         help="Keep a retrieval-augmented assistant cheap and right.",
@@ -40,6 +40,7 @@ def build_app() -> typer.Typer:
     for room in (workspaces.app, stages.app, questions.app, tour.app, rollback_demo.app):
         root.registered_commands += room.registered_commands
     root.add_typer(releases.app, name="release")
+    root.add_typer(indexes.app, name="index")
     root.add_typer(questions.keys_app, name="keys")
     root.add_typer(services.app, name="services")
     return root

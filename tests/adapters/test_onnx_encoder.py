@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from palier.adapters.embedding_cache import embed_remembered
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.errors import NotReadyError
 from tests.adapters.tiny_encoder import write_tiny_encoder
@@ -31,26 +30,3 @@ def test_vectors_are_unit_and_the_same_alone_or_in_company(encoder: OnnxEncoder)
 def test_a_missing_file_names_the_command(tmp_path: Path):
     with pytest.raises(NotReadyError, match=r"model.onnx.*train-encoder"):
         OnnxEncoder(tmp_path)
-
-
-def test_only_new_texts_are_embedded_and_vectors_stay_the_same(encoder: OnnxEncoder, tmp_path: Path):
-    first = embed_remembered(encoder, ["pizza price", "late refund", "pizza price"], tmp_path)
-    assert (first.n_embedded, first.n_reused) == (2, 0)
-    again = embed_remembered(encoder, ["late refund", "opening hours"], tmp_path)
-    assert (again.n_embedded, again.n_reused) == (1, 1)
-    assert (again.vectors[0] == first.vectors[1]).all()
-
-
-def test_a_broken_cache_file_is_made_again(encoder: OnnxEncoder, tmp_path: Path):
-    embed_remembered(encoder, ["pizza"], tmp_path)
-    (cache,) = tmp_path.glob("*.npz")
-    cache.write_bytes(cache.read_bytes()[:100])
-    assert embed_remembered(encoder, ["pizza"], tmp_path).n_embedded == 1
-    assert embed_remembered(encoder, ["pizza"], tmp_path).n_reused == 1
-
-
-def test_vectors_of_two_encoders_never_mix(encoder: OnnxEncoder, tmp_path: Path):
-    embed_remembered(encoder, ["pizza"], tmp_path / "cache")
-    other = OnnxEncoder(write_tiny_encoder(tmp_path / "other", WORDS, seed=1))
-    assert other.sha256 != encoder.sha256
-    assert embed_remembered(other, ["pizza"], tmp_path / "cache").n_embedded == 1

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from elasticsearch import Elasticsearch
 
+from palier.adapters.index_gate import without_reranker
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.search import HybridRetriever, connect
 from palier.adapters.search_index import aliased_index, create_index, delete_indexes, index_mapping, index_meta
+from palier.commands.context import utc_now
 from palier.domain.answering import Question
 from palier.errors import NotReadyError, SearchError
 from palier.params import Params, load_params
@@ -64,7 +66,7 @@ def build(
     params: Params, workspace: Path, client: Elasticsearch, alias: str, protected: frozenset[str] = frozenset()
 ) -> IndexBuild:
     version_documents.run(params, workspace)
-    return build_index.run(params, workspace, client, alias, protected=protected)
+    return build_index.run(params, workspace, client, alias, clock=utc_now, protected=protected)
 
 
 def test_the_alias_points_at_a_complete_index_of_the_revision(
@@ -93,7 +95,9 @@ def test_only_changed_passages_are_embedded_and_old_ones_are_gone(
     second = build(params, workspace, client, alias)
     assert second.index != first.index
     assert (second.n_embedded, second.n_reused) == (1, 4)
-    retriever = HybridRetriever(client, alias, OnnxEncoder(workspace / "models" / "encoder"), params.retrieval)
+    retriever = HybridRetriever(
+        client, alias, OnnxEncoder(workspace / "models" / "encoder"), without_reranker(params.retrieval)
+    )
     texts = {hit.passage.text for hit in retriever.search(Question("all about hours", "en"), 10)}
     assert "All hours are new." in texts
     assert "All about hours stands here." not in texts
@@ -107,7 +111,7 @@ def test_an_incremental_build_answers_exactly_like_a_full_one(
     encoder = OnnxEncoder(workspace / "models" / "encoder")
 
     def answers(index: str) -> list[list[dict[str, object]]]:
-        retriever = HybridRetriever(client, index, encoder, params.retrieval)
+        retriever = HybridRetriever(client, index, encoder, without_reranker(params.retrieval))
         return [[asdict(hit) for hit in retriever.search(Question(f"about {t}", "en"), 5)] for t in TOPICS]
 
     incremental = build(params, workspace, client, alias)
@@ -160,7 +164,7 @@ def test_before_the_documents_are_versioned_it_says_so(
     params: Params, workspace: Path, client: Elasticsearch, alias: str
 ):
     with pytest.raises(NotReadyError, match="version-documents"):
-        build_index.run(params, workspace, client, alias)
+        build_index.run(params, workspace, client, alias, clock=utc_now)
 
 
 def test_a_server_that_is_away_is_told_with_url_and_remedy(params: Params, workspace: Path):
@@ -169,4 +173,4 @@ def test_a_server_that_is_away_is_told_with_url_and_remedy(params: Params, works
         connect("http://127.0.0.1:9", timeout_s=0.5) as client,
         pytest.raises(SearchError, match=r"127\.0\.0\.1:9 [\s\S]*palier services up"),
     ):
-        build_index.run(params, workspace, client, "passages")
+        build_index.run(params, workspace, client, "passages", clock=utc_now)

@@ -31,7 +31,7 @@ class OnnxEncoder:
             raise NotReadyError(
                 f"{folder} lacks {', '.join(missing)}: run `palier train-encoder`, or fetch the release again."
             )
-        self._folder = folder
+        self.folder = folder
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.dimensions: int = config["dimensions"]
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -46,7 +46,7 @@ class OnnxEncoder:
         """Of all three files: two encoders with the same hash give the same vectors."""
         digest = hashlib.sha256()
         for name in ENCODER_FILES:
-            digest.update(hashlib.sha256((self._folder / name).read_bytes()).digest())
+            digest.update(hashlib.sha256((self.folder / name).read_bytes()).digest())
         return digest.hexdigest()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -1,9 +1,9 @@
-"""Makes, fills, points to and clears away the physical indexes of Elasticsearch.
+"""Makes, fills, finishes and clears away the physical indexes of Elasticsearch.
 
-Knows one index at a time and the alias; which passages go in is decided by the stage. An index is finished only when
-its mapping says so (``_meta.complete``), which is written after the count was checked: what a kill leaves behind is
-recognised and reaped. Price: an index is never changed in place, so a corrected comma costs a whole index (but not
-its embeddings).
+Knows one index at a time; which passages go in is decided by the stage, and which index is live by `index_fence`. An
+index is finished only when its mapping says so (``_meta.complete``), which is written after the count was checked:
+what a kill leaves behind is recognised and reaped. Price: an index is never changed in place, so a corrected comma
+costs a whole index (but not its embeddings).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
-from elasticsearch.helpers import streaming_bulk
 from numpy.typing import NDArray
 
+from palier.adapters.patient_bulk import index_all
 from palier.adapters.search import ANALYSED_FIELDS, search_error, url_of, without_accents
 from palier.domain.documents import Lang, Passage
 from palier.errors import SearchError
@@ -27,8 +27,8 @@ ANALYSERS: Mapping[Lang, str] = {"en": "english", "fr": "french"}
 BM25 = {"k1": 0.9, "b": 0.4}
 """Passages are short and of one length, so length and repetition say less than in whole documents."""
 INDEX_PATTERN = "passages-*"
-_BULK_PASSAGES = 200
-_BULK_TRIES = 4
+IsBusy = Callable[[str], bool]
+"""Whether a living run still works on the index of that name."""
 _BULK_TIMEOUT_S = 60
 _ERRORS_SHOWN = 3
 
@@ -56,9 +56,10 @@ def index_mapping(dense_options: DenseOptions, dimensions: int) -> dict[str, Any
         "dynamic": "strict",
         "_source": {"excludes": ["vector", *analysed]},
         "properties": {
-            **{key: {"type": "keyword"} for key in ("passage_id", "document_id", "lang")},
+            **{key: {"type": "keyword"} for key in ("passage_id", "document_id", "lang", "duplicate_of")},
             **dict.fromkeys(("title", "headings", "text"), kept),
-            **{key: {"type": "integer", "index": False} for key in ("start_line", "end_line")},
+            **{key: {"type": "integer", "index": False} for key in ("start_line", "end_line", "page")},
+            **{key: {"type": "date", "format": "strict_date"} for key in ("valid_from", "valid_until")},
             **analysed,
             "vector": vector,
         },
@@ -66,7 +67,8 @@ def index_mapping(dense_options: DenseOptions, dimensions: int) -> dict[str, Any
 
 
 @contextmanager
-def _asking(client: Elasticsearch, doing: str) -> Iterator[None]:
+def asking(client: Elasticsearch, doing: str) -> Iterator[None]:
+    """Turns what the client raises inside the block into a SearchError that says what was being done, and where."""
     try:
         yield
     except (ApiError, TransportError) as error:
@@ -81,7 +83,7 @@ def create_index(client: Elasticsearch, name: str, mapping: Mapping[str, Any], m
         "refresh_interval": "-1",
         "similarity": {"passage": {"type": "BM25", **BM25}},
     }
-    with _asking(client, f"create the index {name}"):
+    with asking(client, f"create the index {name}"):
         client.indices.create(index=name, mappings={**mapping, "_meta": {**meta, "complete": False}}, settings=settings)
 
 
@@ -94,25 +96,13 @@ def fill_index(
 ) -> None:
     """Index all passages with their vectors (float32, shape (len(passages), dimensions)).
 
-    A busy server is asked again with growing pauses. Raises SearchError naming the first passages that were refused.
+    A server that is busy or out of reach is asked again with growing pauses. Raises SearchError when that does not
+    help, and for passages that it refuses, naming the first of them.
     """
-    refused: list[str] = []
     patient = client.options(request_timeout=_BULK_TIMEOUT_S)
-    with _asking(client, f"fill the index {name}"):
-        results = streaming_bulk(
-            patient,
-            _actions(name, passages, vectors),
-            chunk_size=_BULK_PASSAGES,
-            max_retries=_BULK_TRIES,
-            initial_backoff=0.5,
-            max_backoff=8,
-            raise_on_error=False,
-            raise_on_exception=False,
-        )
-        for done, (is_indexed, item) in enumerate(results, 1):
-            if not is_indexed:
-                refused.append(_reason(item))
-            progress(done, len(passages), "index passages")
+    with asking(client, f"fill the index {name}"):
+        actions = _actions(name, passages, vectors)
+        refused = index_all(patient, actions, lambda done: progress(done, len(passages), "index passages"))
     if refused:
         shown = "; ".join(refused[:_ERRORS_SHOWN])
         raise SearchError(
@@ -129,31 +119,36 @@ def _actions(name: str, passages: Iterable[Passage], vectors: NDArray[np.float32
         yield {"_op_type": "index", "_index": name, "_id": passage.passage_id, "_source": source}
 
 
-def _reason(item: Mapping[str, Any]) -> str:
-    outcome = next(iter(item.values()))
-    error = outcome.get("error", outcome)
-    return f"{outcome.get('_id')}: {error.get('reason', error) if isinstance(error, dict) else error}"
+def finish_index(client: Elasticsearch, name: str, n_expected: int, token: int | None = None) -> None:
+    """Make what was indexed searchable, count it, and mark the index complete.
 
-
-def finish_index(client: Elasticsearch, name: str, n_expected: int) -> None:
-    """Make what was indexed searchable, count it, and mark the index complete; SearchError when the count is off."""
+    Raises SearchError when the count is off, or when the index is not the one that the run of ``token`` made: another
+    run took it for a leftover and deleted it, and Elasticsearch made a new one at the next passage that came in.
+    """
     patient = client.options(request_timeout=_BULK_TIMEOUT_S)
-    with _asking(client, f"finish the index {name}"):
+    with asking(client, f"finish the index {name}"):
         patient.indices.put_settings(index=name, settings={"index": {"refresh_interval": None}})
         patient.indices.refresh(index=name)
         n_found = patient.count(index=name)["count"]
-        if n_found != n_expected:
-            raise SearchError(
-                f"The index {name} at {url_of(client)} holds {n_found} passages, expected {n_expected}. "
-                "Run `palier build-index` again: it starts this index anew."
-            )
         meta = patient.indices.get_mapping(index=name)[name]["mappings"].get("_meta", {})
-        patient.indices.put_mapping(index=name, meta={**meta, "complete": True})
+    if n_found != n_expected or (token is not None and meta.get("token") != token):
+        raise SearchError(
+            f"The index {name} at {url_of(client)} holds {n_found} passages, expected {n_expected}, and was made by "
+            f"run {meta.get('token')} (this is {token}). Run `palier build-index` again: it starts this index anew."
+        )
+    add_meta(client, name, {"complete": True, "n_passages": n_found})
+
+
+def add_meta(client: Elasticsearch, name: str, told: Mapping[str, Any]) -> None:
+    """Write ``told`` beside what the index's mapping tells about it already."""
+    with asking(client, f"write about the index {name}"):
+        meta = client.indices.get_mapping(index=name)[name]["mappings"].get("_meta", {})
+        client.indices.put_mapping(index=name, meta={**meta, **told})
 
 
 def index_meta(client: Elasticsearch, name: str) -> dict[str, Any] | None:
     """What the index's mapping tells about it; None when there is no such index."""
-    with _asking(client, f"look at the index {name}"):
+    with asking(client, f"look at the index {name}"):
         try:
             answer = client.indices.get_mapping(index=name)
         except NotFoundError:
@@ -162,57 +157,66 @@ def index_meta(client: Elasticsearch, name: str) -> dict[str, Any] | None:
     return meta
 
 
-def reap_unfinished(client: Elasticsearch, alias: str) -> list[str]:
-    """Delete the indexes of ``alias`` whose build was interrupted; their names."""
-    unfinished = [name for name, meta in _indexes_of(client, alias).items() if not meta.get("complete")]
-    return delete_indexes(client, unfinished)
+def _nobody(_name: str) -> bool:
+    return False
 
 
-def swap_alias(client: Elasticsearch, alias: str, index: str) -> None:
-    """Point ``alias`` at ``index`` alone, in one step: no question finds it pointing at nothing, or at two."""
-    with _asking(client, f"point the alias {alias} at {index}"):
-        try:
-            behind = [name for name in client.indices.get_alias(name=alias) if name != index]
-        except NotFoundError:
-            behind = []
-        actions: list[dict[str, Any]] = [{"add": {"index": index, "alias": alias}}]
-        actions += [{"remove": {"index": name, "alias": alias}} for name in behind]
-        client.indices.update_aliases(actions=actions)
+def index_sizes(client: Elasticsearch) -> dict[str, dict[str, int]]:
+    """``n_passages`` and ``bytes`` on disk (one copy) of each passage index."""
+    with asking(client, "measure the indexes"):
+        stats = client.indices.stats(index=INDEX_PATTERN, metric=["docs", "store"])["indices"]
+    return {
+        name: {
+            "n_passages": part["primaries"]["docs"]["count"],
+            "bytes": part["primaries"]["store"]["size_in_bytes"],
+        }
+        for name, part in stats.items()
+    }
+
+
+def reap_unfinished(client: Elasticsearch, alias: str, is_busy: IsBusy = _nobody) -> list[str]:
+    """Delete the indexes of ``alias`` whose build was interrupted, but for those still worked on; their names."""
+    unfinished = [name for name, meta in indexes_of(client, alias).items() if not meta.get("complete")]
+    return delete_indexes(client, [name for name in unfinished if not is_busy(name)])
 
 
 def aliased_index(client: Elasticsearch, alias: str) -> str | None:
     """The physical index behind ``alias``, or None."""
-    with _asking(client, f"look up the alias {alias}"):
+    with asking(client, f"look up the alias {alias}"):
         try:
             return next(iter(client.indices.get_alias(name=alias)), None)
         except NotFoundError:
             return None
 
 
-def prune_indexes(client: Elasticsearch, alias: str, keep: int, protected: frozenset[str]) -> list[str]:
+def prune_indexes(
+    client: Elasticsearch, alias: str, keep: int, protected: frozenset[str], is_busy: IsBusy = _nobody
+) -> list[str]:
     """Delete finished indexes of ``alias`` but for the newest ``keep``; the names of the deleted.
 
-    One that any alias points to, or that is ``protected`` (a release answers from it), stays, whatever its age.
+    One that any alias points to (live, or previous), that is ``protected`` (a release answers from it), or that
+    another run still works on stays, whatever its age.
     """
-    with _asking(client, "list the indexes"):
+    with asking(client, "list the indexes"):
         details = client.indices.get(index=INDEX_PATTERN, features=["aliases", "settings"])
     ages = {name: int(part["settings"]["index"]["creation_date"]) for name, part in details.items()}
-    ours = sorted(_indexes_of(client, alias), key=lambda name: (ages.get(name, 0), name), reverse=True)
-    old = [name for name in ours[keep:] if name not in protected and not details[name].get("aliases")]
+    ours = sorted(indexes_of(client, alias), key=lambda name: (ages.get(name, 0), name), reverse=True)
+    unused = [name for name in ours[keep:] if name not in protected and name in details]
+    old = [name for name in unused if not details[name].get("aliases") and not is_busy(name)]
     return delete_indexes(client, old)
 
 
 def delete_indexes(client: Elasticsearch, names: Sequence[str]) -> list[str]:
     """Delete each of ``names``; one that is gone already counts as deleted."""
     for name in names:
-        with _asking(client, f"delete the index {name}"):
+        with asking(client, f"delete the index {name}"):
             client.options(ignore_status=404).indices.delete(index=name)
     return list(names)
 
 
-def _indexes_of(client: Elasticsearch, alias: str) -> dict[str, dict[str, Any]]:
+def indexes_of(client: Elasticsearch, alias: str) -> dict[str, dict[str, Any]]:
     """``_meta`` by name of the indexes built for ``alias``: other workspaces may share the server."""
-    with _asking(client, "list the indexes"):
+    with asking(client, "list the indexes"):
         answer = client.indices.get_mapping(index=INDEX_PATTERN)
     metas = {name: part["mappings"].get("_meta", {}) for name, part in answer.items()}
     return {name: meta for name, meta in metas.items() if meta.get("alias") == alias}
