@@ -19,8 +19,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.exported_models import exported_encoder, served_reranker
 from bench.report import Metric, QaRow, Report, every, metric, percentile, read_qa, tell
-from bench.retrieval import exported_encoder, temporary_index
+from bench.retrieval import temporary_index
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import CONFIG, MODEL, OnnxReader
@@ -80,7 +81,8 @@ def run(
     """Measure, write ``out`` and return what it holds. Raises InputError for files without a usable row."""
     params = load_params(repository_root() / "params.yaml")
     reader_folder = reader_folder or exported_starter(params)
-    reader, encoder = OnnxReader(reader_folder), OnnxEncoder(exported_encoder(params.train_encoder.base))
+    section = params.train_encoder
+    reader, encoder = OnnxReader(reader_folder), OnnxEncoder(exported_encoder(section.base, section.starter))
     rng = np.random.default_rng(seed)
     told = {
         "lang": lang,
@@ -99,7 +101,7 @@ def run(
     wait_ready(client)
     passages = {passage.passage_id: passage for passage in map(passage_of, rows)}
     with temporary_index(client, list(passages.values()), encoder, params) as index:
-        retriever = HybridRetriever(client, index, encoder, params.retrieval)
+        retriever = HybridRetriever(client, index, encoder, params.retrieval, served_reranker(params))
         asked = [_retrieved(row, retriever, params.retrieval.k) for row in every(chosen, len(chosen), "retrieve")]
     return report.write(out, _measure(params, reader, encoder, asked, rng))
 

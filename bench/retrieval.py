@@ -1,4 +1,4 @@
-"""How well, and how fast, the right passage is found: BM25, nearest vectors, and both fused.
+"""How well, and how fast, the right passage is found: BM25, nearest vectors, both fused, and the fused ones reranked.
 
 `palier bench retrieval --data FILE… --lang en|fr --out FILE.json`. All passages of the files (QA rows, as JSON lines)
 go into an index of their own, which is deleted afterwards; each question has the passage that it was asked about as
@@ -6,15 +6,15 @@ the only right one, or several where an id occurs with several. Public files of 
 (rajpurkar.github.io/SQuAD-explorer), PIAF (piaf.etalab.studio) and Natural Questions. Unanswerable questions are left
 out, since no passage answers them. The price: other passages that would answer as well count as wrong.
 
-Encoder and fusion weights are those of the repository's `params.yaml`. `reranked` is not measured: there is no
-reranker yet.
+Models and weights are those of the repository's `params.yaml`, unless `--encoder` or `--reranker` name a folder of
+their own. `--asked-titles test` asks about articles that no committed starter was trained on, among the passages of
+all; `validation` adds what other weights would give there. One thread answers one question after the other.
 """
 
 import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -22,11 +22,30 @@ from typing import Any, get_args
 import numpy as np
 from elasticsearch import Elasticsearch
 
-from bench.report import Metric, QaRow, Report, every, metric, percentile, read_qa, tell
-from palier.adapters.catalogue import resolve
+from bench.asked_rankings import (
+    DEPTH,
+    Answered,
+    Asked,
+    Ranking,
+    Search,
+    Stopwatch,
+    TimedEncoder,
+    TimedReranker,
+    ask_all,
+    differences,
+    duel,
+    losses,
+    measures,
+    tell_losses,
+)
+from bench.exported_models import exported_encoder, exported_reranker
+from bench.report import QaRow, Report, read_qa, tell
+from bench.retrieval_choices import scan_choices
+from palier.adapters.catalogue import sha256_file
 from palier.adapters.embedding_cache import embed_remembered
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.search import HybridRetriever, connect, dense_body, lexical_body, search_many, wait_ready
+from palier.adapters.onnx_reranker import MODEL, OnnxReranker
+from palier.adapters.search import Encoder, HybridRetriever, connect, dense_body, lexical_body, search_many, wait_ready
 from palier.adapters.search_index import (
     create_index,
     delete_indexes,
@@ -34,27 +53,26 @@ from palier.adapters.search_index import (
     finish_index,
     index_mapping,
 )
-from palier.adapters.torch_encoder import export_int8, load_encoder
-from palier.domain import ranking_metrics
 from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage, sha256_text
+from palier.domain.title_split import Split, title_split
 from palier.errors import InputError
-from palier.params import Params, load_params
+from palier.params import Params, RetrievalParams, load_params
 from palier.settings import repository_root
 
-DEPTH = 100
-WARM_UP = 10
+RERANK_DEPTH = 20
+"""Of a language that `params.yaml` does not rerank."""
+DIFFERENCES = (("dense", "bm25"), ("hybrid", "bm25"), ("reranked", "bm25"), ("reranked", "hybrid"))
+NO_RERANKER = "there is no reranker: name one in train_encoder.reranker, or give --reranker"
 
-Ranking = list[str]
-Search = Callable[[Question], Ranking]
 
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What is measured."""
 
-@dataclass(slots=True)
-class Asked:
-    """A question and the ids of the passages that are right for it."""
-
-    question: Question
-    relevant: set[str] = field(default_factory=set)
+    encoder: OnnxEncoder
+    reranker: OnnxReranker | None
+    reranker_sha256: str | None
 
 
 def run(
@@ -64,37 +82,60 @@ def run(
     lang: str | None = None,
     search_url: str,
     max_questions: int | None = None,
+    asked_titles: Split | None = None,
     seed: int = 7,
     encoder_folder: Path | None = None,
+    reranker_folder: Path | None = None,
 ) -> dict[str, Any]:
     """Measure, write ``out`` and return what it holds. Raises InputError for files without a usable row."""
+    if asked_titles not in (None, *get_args(Split)):
+        raise InputError(f"No split {asked_titles!r} of titles. There are: {', '.join(get_args(Split))}.")
     params = load_params(repository_root() / "params.yaml")
-    encoder_folder = encoder_folder or exported_encoder(params.train_encoder.base)
-    encoder = OnnxEncoder(encoder_folder)
-    report = Report("retrieval", _told(params, encoder, lang, max_questions, seed))
+    models = _models(params, encoder_folder, reranker_folder)
+    retrieval = _reranking(params.retrieval, models)
+    told = {"lang": lang, "max_questions": max_questions, "asked_titles": asked_titles, "seed": seed}
+    report = Report("retrieval", {**told, **_told(params, retrieval, models)})
     rows = []
     for path in data:
         read = read_qa(path)
         report.add_data(path, len(read))
         rows += read
     rng = np.random.default_rng(seed)
-    passages, asked = prepare(rows, lang)
+    passages, asked = prepare(rows, lang, asked_titles)
     asked = sample(asked, max_questions, rng)
     client = connect(search_url, timeout_s=60)
     wait_ready(client)
-    with temporary_index(client, passages, encoder, params) as index:
-        retriever = HybridRetriever(client, index, encoder, params.retrieval)
-        modes: dict[str, Search] = {
-            "bm25": partial(search_bm25, client, index),
-            "dense": partial(search_dense, client, index, encoder),
-            "hybrid": lambda question: [hit.passage.passage_id for hit in retriever.search(question, DEPTH)],
-        }
-        results = {mode: measure(mode, search, asked, rng) for mode, search in modes.items()}
-    return report.write(out, results)
+    results: dict[str, Any] = {"n_passages": len(passages)}
+    with temporary_index(client, passages, models.encoder, params) as index:
+        answered = _ask(client, index, models, retrieval, asked)
+        if asked_titles == "validation":
+            plain = HybridRetriever(client, index, models.encoder, retrieval.model_copy(update={"rerank": {}}))
+            results["choices"] = scan_choices(plain, models.reranker, asked, retrieval)
+    return report.write(out, results | _results(answered, asked, rng))
 
 
-def prepare(rows: Sequence[QaRow], lang: str | None) -> tuple[list[Passage], list[Asked]]:
-    """Distinct passages (by title and text) and the answerable questions, of ``lang`` or of both languages."""
+def _models(params: Params, encoder_folder: Path | None, reranker_folder: Path | None) -> Models:
+    section = params.train_encoder
+    encoder = OnnxEncoder(encoder_folder or exported_encoder(section.base, section.starter))
+    folder = reranker_folder or exported_reranker(section, params.seed)
+    if folder is None:
+        return Models(encoder, None, None)
+    return Models(encoder, OnnxReranker(folder), sha256_file(folder / MODEL))
+
+
+def _reranking(retrieval: RetrievalParams, models: Models) -> RetrievalParams:
+    """The params with reranking on in both languages where there is a reranker, and off where there is none."""
+    depths = {lang: retrieval.rerank.get(lang) or RERANK_DEPTH for lang in get_args(Lang)}
+    return retrieval.model_copy(update={"rerank": depths if models.reranker else {}})
+
+
+def prepare(
+    rows: Sequence[QaRow], lang: str | None, asked_titles: Split | None = None
+) -> tuple[list[Passage], list[Asked]]:
+    """Distinct passages (by title and text) and the answerable questions, of ``lang`` or of both languages.
+
+    With ``asked_titles`` only questions on titles of that split are asked; the passages are those of all titles.
+    """
     rows = [row for row in rows if row.lang == (lang or row.lang)]
     unknown = {row.lang for row in rows} - set(get_args(Lang))
     if not rows or unknown:
@@ -106,11 +147,14 @@ def prepare(rows: Sequence[QaRow], lang: str | None) -> tuple[list[Passage], lis
     for row in rows:
         passage = _passage(row)
         passages.setdefault(passage.passage_id, passage)
-        if row.question.strip() and row.answerable:
-            entry = asked.setdefault((row.id, row.question), Asked(Question(row.question, passage.lang)))
+        is_asked = asked_titles is None or title_split(row.title) == asked_titles
+        if row.question.strip() and row.answerable and is_asked:
+            question = Question(row.question, passage.lang)
+            entry = asked.setdefault((row.id, row.question), Asked(question, row_id=row.id))
             entry.relevant.add(passage.passage_id)
     if not asked:
-        raise InputError("No row has a question that is answerable: nothing to measure.")
+        titles = f" on {asked_titles} titles" if asked_titles else ""
+        raise InputError(f"No row has a question that is answerable{titles}: nothing to measure.")
     return list(passages.values()), list(asked.values())
 
 
@@ -147,63 +191,66 @@ def temporary_index(
         delete_indexes(client, [name])
 
 
-def search_bm25(client: Elasticsearch, index: str, question: Question) -> Ranking:
+def _ask(
+    client: Elasticsearch, index: str, models: Models, retrieval: RetrievalParams, asked: Sequence[Asked]
+) -> dict[str, Answered]:
+    """What each mode finds; the encoder and the reranker are timed on the way."""
+    encoder = TimedEncoder(models.encoder)
+    plain = HybridRetriever(client, index, encoder, retrieval.model_copy(update={"rerank": {}}))
+    modes: dict[str, Search] = {
+        "bm25": partial(search_bm25, client, index, retrieval),
+        "dense": partial(search_dense, client, index, encoder),
+        "hybrid": partial(search_hybrid, plain),
+    }
+    laps: dict[str, Stopwatch] = {"encode": encoder}
+    if models.reranker:
+        laps["rerank"] = reranker = TimedReranker(models.reranker)
+        modes["reranked"] = partial(search_hybrid, HybridRetriever(client, index, encoder, retrieval, reranker))
+    return {mode: ask_all(mode, search, asked, laps) for mode, search in modes.items()}
+
+
+def search_bm25(client: Elasticsearch, index: str, retrieval: RetrievalParams, question: Question) -> Ranking:
     """The first 100 by BM25 alone."""
-    (hits,) = search_many(client, index, [lexical_body(question.standalone, question.lang, DEPTH)])
+    body = lexical_body(question.standalone, question.lang, DEPTH, retrieval.fields, retrieval.exact_weight)
+    (hits,) = search_many(client, index, [body])
     return [hit["_id"] for hit in hits]
 
 
-def search_dense(client: Elasticsearch, index: str, encoder: OnnxEncoder, question: Question) -> Ranking:
+def search_dense(client: Elasticsearch, index: str, encoder: Encoder, question: Question) -> Ranking:
     """The nearest 100, embedding the question included."""
     vector = encoder.embed([question.standalone])[0]
     (hits,) = search_many(client, index, [dense_body(vector, question.lang, DEPTH)])
     return [hit["_id"] for hit in hits]
 
 
-def measure(
-    mode: str, search: Search, asked: Sequence[Asked], rng: np.random.Generator
-) -> dict[str, Metric | float | None]:
-    """All metrics of one mode; questions go one after the other, the first ten twice (to warm up)."""
-    for entry in asked[:WARM_UP]:
-        search(entry.question)
-    rankings, times_ms = [], []
-    for entry in every(asked, len(asked), mode):
-        started = time.perf_counter()
-        rankings.append(search(entry.question))
-        times_ms.append(1000 * (time.perf_counter() - started))
-    pairs = [(ranking, entry.relevant) for ranking, entry in zip(rankings, asked, strict=True)]
+def search_hybrid(retriever: HybridRetriever, question: Question) -> Ranking:
+    """The first 100 as the platform would retrieve them."""
+    return [hit.passage.passage_id for hit in retriever.search(question, DEPTH)]
+
+
+def _results(answered: Mapping[str, Answered], asked: Sequence[Asked], rng: np.random.Generator) -> dict[str, Any]:
+    hybrid, bm25 = answered["hybrid"], answered["bm25"]
+    lost, counts = losses(hybrid, bm25, asked, ("hybrid", "bm25")), duel(hybrid, bm25, asked)
+    tell_losses(lost, counts)
     return {
-        "ndcg_at_10": metric([ranking_metrics.ndcg(*pair, 10) for pair in pairs], rng),
-        "mrr_at_10": metric([ranking_metrics.reciprocal_rank(*pair, 10) for pair in pairs], rng),
-        "recall_at_10": metric([ranking_metrics.recall(*pair, 10) for pair in pairs], rng),
-        "recall_at_100": metric([ranking_metrics.recall(*pair, 100) for pair in pairs], rng),
-        "hit_at_1": metric([ranking_metrics.hit(*pair, 1) for pair in pairs], rng),
-        "query_ms_p50": percentile(times_ms, 50),
-        "query_ms_p95": percentile(times_ms, 95),
+        **{mode: measures(found, asked, rng) for mode, found in answered.items()},
+        "differences": {
+            f"{better}-{rival}": differences(answered[better], answered[rival], asked, rng)
+            for better, rival in DIFFERENCES
+            if better in answered
+        },
+        "hybrid_against_bm25": counts,
+        "hybrid_loses": lost,
     }
 
 
-def exported_encoder(base: str) -> Path:
-    """The catalogue's encoder ``base`` as int8 ONNX, exported once and kept beside the services' state."""
-    source = resolve(base)
-    folder = repository_root() / ".palier" / "bench" / "encoders" / base
-    if not (folder / "config.json").is_file():
-        tell(f"export {base} to int8")
-        export_int8(load_encoder(source), folder)
-    return folder
-
-
-def _told(
-    params: Params, encoder: OnnxEncoder, lang: str | None, max_questions: int | None, seed: int
-) -> Mapping[str, Any]:
+def _told(params: Params, retrieval: RetrievalParams, models: Models) -> Mapping[str, Any]:
     return {
-        "lang": lang,
-        "max_questions": max_questions,
-        "seed": seed,
-        "encoder_sha256": encoder.sha256,
+        "encoder_sha256": models.encoder.sha256,
+        "reranker_sha256": models.reranker_sha256,
         "dense_options": params.build_index.dense_options,
-        "retrieval": params.retrieval.model_dump(mode="json"),
-        "not_measured": {"reranked": "there is no reranker yet"},
+        "retrieval": retrieval.model_dump(mode="json"),
+        "not_measured": {} if models.reranker else {"reranked": NO_RERANKER},
     }
 
 

@@ -14,7 +14,6 @@ the same article. Cut the time in half and French loses first.
 # ruff: noqa: T201 (a script prints)
 
 import argparse
-import gzip
 import json
 import sys
 import tempfile
@@ -22,15 +21,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from training_rows import Row, content_of, read_rows
 
 from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
-from palier.adapters.reader_adapter import STARTER_FILE, press, starter_reader
+from palier.adapters.reader_adapter import STARTER_FILE, press_reader, starter_reader
 from palier.adapters.reader_exam import ExamQuestion, best_threshold, exam_metrics, sit_exam
 from palier.adapters.reader_export import export_reader
 from palier.adapters.reader_training import TrainingPlan, train_reader
@@ -46,14 +45,7 @@ from palier.adapters.torch_reader import (
 from palier.adapters.workspace import write_json
 from palier.domain.reading_tasks import ReadingTask
 from palier.domain.spans import occurrences
-from palier.domain.title_split import title_split
 
-FILES = (
-    "squad11_dev_en.jsonl.gz",
-    "squad20_dev_en.jsonl.gz",
-    "piaf11_fr.jsonl.gz",
-    "nq_open_oracle_en.jsonl.gz",
-)
 MAX_TOKENS = 224
 FOREIGN_SHARE = {"fr": 0.2, "en": 0.15}  # rows beside a passage without the answer, per answerable row
 UNANSWERABLE_SHARE = 0.2  # SQuAD 2.0's unanswerable rows, per answerable English row
@@ -62,8 +54,6 @@ RANK = 64
 SERVED_TOKENS = 320
 EXAM_ROWS = 300
 WEIGHTS = "weights.safetensors"
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,25 +79,6 @@ class Pools:
 
 def _sample(rows: Sequence[TrainingWindow], n: int, rng: np.random.Generator) -> list[TrainingWindow]:
     return [rows[i] for i in rng.permutation(len(rows))[:n]]
-
-
-def read_rows(folder: Path, split: str) -> list[Row]:
-    """Rows of ``split``; of SQuAD 2.0 only the unanswerable ones (the others stand in SQuAD 1.1)."""
-    rows = []
-    for name in FILES:
-        with gzip.open(folder / name, "rt", encoding="utf-8") as lines:
-            found = [json.loads(line) for line in lines]
-        only_unanswerable = name.startswith("squad20")
-        rows += [
-            row for row in found if title_split(row["title"]) == split and not (only_unanswerable and row["answers"])
-        ]
-    return rows
-
-
-def content_of(row: Row, *, with_title: bool) -> str:
-    """The passage as the reader will see passages: under its title, or bare."""
-    title = str(row["title"]).replace("_", " ")
-    return f"{title}\n{row['context']}" if with_title else str(row["context"])
 
 
 def example_of(row: Row, *, with_title: bool) -> ReadingTask:
@@ -195,7 +166,7 @@ def validation_exam(rows: Sequence[Row], rng: np.random.Generator) -> list[ExamQ
 def finish(model: SpanReader, base: Path, out: Path, rows: Sequence[Row], seed: int) -> dict[str, float]:
     """Press the weights, and choose the threshold with what comes back from the pressed file, as int8."""
     out.mkdir(parents=True, exist_ok=True)
-    save_file(press(model, base, RANK), out / STARTER_FILE)
+    save_file(press_reader(model, base, RANK), out / STARTER_FILE)
     rng = np.random.default_rng((seed, 3))
     exam = validation_exam([rows[i] for i in rng.permutation(len(rows))[:EXAM_ROWS]], rng)
     with tempfile.TemporaryDirectory() as folder:
@@ -211,8 +182,8 @@ def train(base: Path, args: argparse.Namespace) -> SpanReader:
     """The trained reader; weights of each epoch and the checkpoint lie in ``args.work``."""
     cutter = WindowCutter(base, MAX_TOKENS)
     rng = np.random.default_rng(args.seed)
-    pools = make_pools(read_rows(args.data, "train"), cutter, rng)
-    held_out = make_pools(read_rows(args.data, "validation"), cutter, rng)
+    pools = make_pools(read_rows(args.data, ["train"]), cutter, rng)
+    held_out = make_pools(read_rows(args.data, ["validation"]), cutter, rng)
     checks: dict[str, Sequence[TrainingWindow]] = {
         "fr": held_out.french,
         "en": _sample(held_out.english, 300, rng),
@@ -282,7 +253,7 @@ def main() -> None:
         model.load_state_dict(average(args.start or [args.work / WEIGHTS]))
     else:
         model = train(base, args)
-    metrics = finish(model, base, args.out, read_rows(args.data, "validation"), args.seed)
+    metrics = finish(model, base, args.out, read_rows(args.data, ["validation"]), args.seed)
     print(json.dumps({name: round(value, 4) for name, value in metrics.items()}, indent=1), flush=True)
 
 

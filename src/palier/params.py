@@ -7,18 +7,27 @@ param.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from palier.domain.documents import Lang
+from palier.domain.fusion import RRF_CONSTANT, Fusion
 from palier.domain.money import TokenPrice
 from palier.errors import ParamsError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+SearchedField = Literal["title", "headings", "text"]
+Item = TypeVar("Item")
+Grid = Annotated[tuple[Item, ...], Field(min_length=1, strict=False)]
+
+
+_NO_OPTION = r"^[^-\s][^\n]*$"
+"""What a command would not take for an option of its own."""
 
 
 class Section(BaseModel):
@@ -27,8 +36,47 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class GitSource(Section):
+    """A folder of a git repository, at a branch, a tag or a commit (40 digits); at its default branch if not told."""
+
+    git: Annotated[str, Field(pattern=_NO_OPTION)]
+    revision: Annotated[str, Field(pattern=_NO_OPTION)] | None = None
+    folder: Annotated[str, Field(pattern=_NO_OPTION)] = "."
+
+    @field_validator("git")
+    @classmethod
+    def _without_secret(cls, url: str) -> str:
+        if urlsplit(url).password or "::" in url:
+            raise ValueError("must hold no password and no command; let git's credential helper sign in")
+        return url
+
+    @property
+    def origin(self) -> str:
+        return f"{self.git} ({self.folder} at {self.revision or 'its default branch'})"
+
+    @property
+    def remedy(self) -> str:
+        return "Check version_documents.source (git, revision, folder) and that `git ls-remote` reaches it."
+
+
+class S3Source(Section):
+    """All objects under a prefix of a bucket; endpoint, region and keys stand in the environment (AWS_...)."""
+
+    s3: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9._-]+(?:/.*)?$")]
+
+    @property
+    def origin(self) -> str:
+        return self.s3
+
+    @property
+    def remedy(self) -> str:
+        return "Check version_documents.source and AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY."
+
+
 class VersionDocumentsParams(Section):
+    source: GitSource | S3Source | None = None
     passage_words: Positive
+    overlap_words: Annotated[int, Field(ge=0)] = 0
     max_document_bytes: Positive
     max_bad_share: Share
     min_golden_questions: Annotated[int, Field(ge=0)]
@@ -36,18 +84,55 @@ class VersionDocumentsParams(Section):
 
 class TrainEncoderParams(Section):
     base: str
+    starter: str | None
+    reranker: str | None
     epochs: Annotated[int, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    batch_passages: Annotated[int, Field(ge=2)]
 
 
 class BuildIndexParams(Section):
+    engine: Literal["process", "ray"]
+    workers: Positive | None
     dense_options: Literal["hnsw", "int8_hnsw", "bbq_hnsw", "flat"]
     keep_indexes: Positive
+    max_quality_drop: Share
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
 
 
 class RetrievalParams(Section):
+    """How passages are found. What has a default was added later: bundles of older releases do not hold it."""
+
     k: Positive
     candidates: Positive
     dense_weight: Mapping[Lang, Share]
+    fusion: Fusion = "min_max"
+    rrf_constant: Mapping[Lang, Positive] = Field(default={"en": RRF_CONSTANT, "fr": RRF_CONSTANT})
+    fields: Annotated[tuple[SearchedField, ...], Field(min_length=1, strict=False)] = ("title", "headings", "text")
+    exact_weight: Annotated[float, Field(ge=0)] = 0.5
+    rerank: Mapping[Lang, Annotated[int, Field(ge=0, le=100)]] = Field(default_factory=dict)
+    rerank_weight: Mapping[Lang, Share] = Field(default_factory=dict)
+
+    @property
+    def reranks(self) -> bool:
+        """Whether any language's passages go through the reranker."""
+        return any(self.rerank.values())
+
+
+class SweepRetrievalParams(Section):
+    """The grid of `sweep-retrieval`; what is in use now is always tried as well."""
+
+    passage_words: Grid[Positive]
+    overlap_words: Grid[Annotated[int, Field(ge=0)]]
+    fields: Grid[Annotated[tuple[SearchedField, ...], Field(min_length=1, strict=False)]]
+    exact_weight: Grid[Annotated[float, Field(ge=0)]]
+    candidates: Grid[Positive]
+    dense_weight: Grid[Share]
+    rrf_constant: Grid[Positive]
+    rerank: Grid[Annotated[int, Field(ge=0, le=100)]]
+    rerank_weight: Grid[Share]
+    tie_margin: Share
+    end_to_end: Annotated[int, Field(ge=0)]
 
 
 class TrainReaderParams(Section):
@@ -150,6 +235,7 @@ class Params(Section):
     train_encoder: TrainEncoderParams
     build_index: BuildIndexParams
     retrieval: RetrievalParams
+    sweep_retrieval: SweepRetrievalParams
     train_reader: TrainReaderParams
     ladder: LadderParams
     prompt: str

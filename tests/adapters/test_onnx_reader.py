@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from palier.adapters.catalogue import resolve
+from palier.adapters.low_rank import merge_pressed
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
-from palier.adapters.reader_adapter import merge_pressed, merged, press, with_lora
+from palier.adapters.reader_adapter import merged, press_reader, with_lora
 from palier.adapters.reader_exam import ExamAnswer, ExamQuestion, best_threshold, exam_metrics, sit_exam
 from palier.adapters.reader_export import FLOAT_MODEL, export_reader
 from palier.adapters.reader_rung import ReaderRung
@@ -150,7 +151,7 @@ def test_a_follow_up_is_read_with_what_came_before(reader: OnnxReader) -> None:
 def test_a_pressed_reader_is_nearly_the_trained_one(trained: SpanReader, base: Path) -> None:
     """With enough rank the kept change is the change, up to half precision."""
     again = bare_reader(base, seed=1)
-    merge_pressed(again, press(trained, base, rank=384))
+    merge_pressed(again.state_dict(), press_reader(trained, base, rank=384))
     state = again.state_dict()
     for name, weight in trained.state_dict().items():
         assert (weight - state[name]).abs().max() < 2e-3, name

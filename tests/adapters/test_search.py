@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from elasticsearch import Elasticsearch
 
+from palier.adapters.index_fence import make_live
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.search import HybridRetriever, connect, without_accents
 from palier.adapters.search_index import (
@@ -21,7 +22,6 @@ from palier.adapters.search_index import (
     index_meta,
     prune_indexes,
     reap_unfinished,
-    swap_alias,
 )
 from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage
@@ -161,7 +161,7 @@ def test_no_question_fails_or_mixes_versions_while_the_alias_moves(
 ):
     """Fifteen swaps under load: every answer comes whole from one of the two versions."""
     indexes = [build(client, alias, encoder, version) for version in (1, 2)]
-    swap_alias(client, alias, indexes[0])
+    make_live(client, alias, indexes[0], token=1)
     retriever, stop, seen, problems = HybridRetriever(client, alias, encoder, PARAMS), threading.Event(), [], []
 
     def ask() -> None:
@@ -176,7 +176,7 @@ def test_no_question_fails_or_mixes_versions_while_the_alias_moves(
     for thread in threads:
         thread.start()
     for turn in range(16):
-        swap_alias(client, alias, indexes[(turn + 1) % 2])
+        make_live(client, alias, indexes[(turn + 1) % 2], token=turn + 2)
         time.sleep(0.02)
     stop.set()
     for thread in threads:
@@ -191,7 +191,7 @@ def test_pruning_keeps_the_newest_the_protected_and_the_one_behind_an_alias(
     client: Elasticsearch, alias: str, encoder: OnnxEncoder
 ):
     names = [build(client, alias, encoder, version) for version in range(1, 6)]
-    swap_alias(client, alias, names[0])
+    make_live(client, alias, names[0], token=1)
     deleted = prune_indexes(client, alias, keep=2, protected=frozenset({names[1]}))
     assert deleted == [names[2]]
     assert [index_meta(client, name) is not None for name in names] == [True, True, False, True, True]

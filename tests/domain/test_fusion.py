@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palier.domain.fusion import choose_weight, fuse, min_max
+from palier.domain.fusion import choose_weight, fuse, min_max, reciprocal_ranks
 
 SCORES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-5, 50), min_size=1)
 
@@ -46,3 +46,21 @@ def test_choose_weight_finds_the_side_that_knows():
     lexical, dense = {"x": 3.0, "gold": 1.0}, {"gold": 0.9, "x": 0.2}
     assert choose_weight([(lexical, dense, "gold")] * 3, [0.0, 0.2, 0.8, 1.0]) >= 0.8
     assert choose_weight([(dense, lexical, "gold")] * 3, [0.0, 0.2, 0.8, 1.0]) <= 0.2
+
+
+def test_reciprocal_ranks_by_hand():
+    ranks = reciprocal_ranks({"a": 9.0, "b": 7.0, "c": 7.0}, 60)
+    assert ranks == pytest.approx({"a": 1.0, "b": 61 / 62, "c": 61 / 63})
+    fused = dict(fuse({"a": 9.0, "b": 7.0}, {"b": 0.8}, 0.25, "rrf", 10))
+    assert fused == pytest.approx({"a": 0.75, "b": 0.75 * 11 / 12 + 0.25})
+
+
+@given(SCORES, SCORES, st.floats(0, 1), st.integers(1, 100))
+def test_reciprocal_rank_fusion_knows_ranks_only(lexical, dense, weight, constant):
+    """Any change of scores that keeps their order keeps the result; scores stay in 0..1 and fall."""
+    ranked = {key: float(-place) for place, key in enumerate(sorted(lexical, key=lambda key: (-lexical[key], key)))}
+    fused = fuse(lexical, dense, weight, "rrf", constant)
+    assert fuse(ranked, dense, weight, "rrf", constant) == fused
+    scores = [score for _, score in fused]
+    assert all(0 <= score <= 1 + 1e-9 for score in scores)
+    assert scores == sorted(scores, reverse=True)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from palier.adapters.catalogue import resolve
+from palier.adapters.encoder_training import EncoderPlan, TrainingPassage, neighbour_batches, train_steps
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.torch_encoder import embed_fp32, load_encoder, tune_encoder
+from palier.adapters.torch_encoder import embed_fp32, load_encoder
 from palier.adapters.workspace import write_jsonl
+from palier.domain.documents import Passage
 from palier.params import load_params
 from palier.settings import repository_root
 from palier.stages import train_encoder
@@ -52,7 +54,7 @@ def test_the_int8_encoder_is_close_to_the_original_and_written_whole(workspace: 
         "tokenizer.json",
     ]
     texts = [text for pair in PAIRS for text in pair]
-    original = embed_fp32(load_encoder(resolve("all-minilm-l6-v2")), texts)
+    original = embed_fp32(load_encoder(resolve("all-minilm-l6-v2"), resolve("encoder-starter")), texts)
     cosines = (OnnxEncoder(result.folder).embed(texts) * original).sum(axis=1)
     assert cosines.min() > 0.97
     told = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
@@ -69,8 +71,41 @@ def test_tuning_pulls_questions_to_their_passages():
         return float(np.mean(np.diag(near) - (near.sum(axis=1) - np.diag(near)) / (len(PAIRS) - 1)))
 
     before = margin()
+    batch = [TrainingPassage(text, (question,)) for question, text in PAIRS]
     steps: list[int] = []
-    tune_encoder(model, PAIRS * 2, epochs=3, seed=1, learning_rate=1e-4, progress=lambda done, *_: steps.append(done))
+    plan = EncoderPlan(6, 1e-4, batch_passages=len(PAIRS), seed=1, n_threads=1)
+    train_steps(model, iter([batch] * 6), plan, lambda step, _: steps.append(step))
     assert margin() > before + 0.1
-    assert steps == sorted(steps)
-    assert len(steps) == 6  # the same passage twice never shares a batch: two batches an epoch
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_batch_is_made_of_neighbours_and_each_row_comes_once():
+    similar = np.zeros((12, 12), dtype=np.float32)
+    for topic in range(3):
+        rows = np.arange(4) * 3 + topic
+        similar[np.ix_(rows, rows)] = 1.0
+    batches = neighbour_batches(similar, 4, np.random.default_rng(0), neighbours=4)
+    assert sorted(row for batch in batches for row in batch) == list(range(12))
+    assert all(len({row % 3 for row in batch}) == 1 for batch in batches)
+
+
+def test_what_was_tuned_is_kept_only_where_it_finds_as_much(workspace: Path):
+    params = load_params(repository_root() / "params.yaml")
+    tuned = params.train_encoder.model_copy(update={"epochs": 2, "batch_passages": 3, "learning_rate": 1e-4})
+    result = train_encoder.run(params.model_copy(update={"train_encoder": tuned}), workspace)
+    assert result.n_pairs == 3
+    is_better = result.metrics["dense_mrr_fr"] >= result.metrics["dense_mrr_fr_before"] - 0.01
+    assert is_better or not result.metrics["is_tuned_kept"]
+    original = embed_fp32(load_encoder(resolve("all-minilm-l6-v2"), resolve("encoder-starter")), [PAIRS[1][0]])[0]
+    same = float(OnnxEncoder(result.folder).embed([PAIRS[1][0]])[0] @ original)
+    assert (same < 0.995) == bool(result.metrics["is_tuned_kept"])
+
+
+def test_passages_in_the_same_place_of_two_languages_are_translations():
+    def page(document_id: str, *texts: str) -> list[Passage]:
+        lang = "fr" if document_id.startswith("fr/") else "en"
+        return [Passage(f"{document_id}#{i}", document_id, lang, "", "", text, 1, 1) for i, text in enumerate(texts)]
+
+    passages = [*page("en/a", "one", "two"), *page("fr/a", "un", "deux"), *page("en/b", "x", "y"), *page("fr/b", "z")]
+    pairs = [(left.text, right.text) for left, right in train_encoder.translations(passages)]
+    assert pairs == [("one", "un"), ("two", "deux")]

@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from palier.adapters.low_rank import merge_pressed, press
 from palier.adapters.torch_reader import SpanReader, bare_reader
 from palier.errors import IntegrityError
 
@@ -30,46 +31,16 @@ def starter_reader(base: Path, starter: Path | None, seed: int) -> SpanReader:
     model = bare_reader(base, seed)
     if starter is not None:
         try:
-            merge_pressed(model, load_file(starter / STARTER_FILE))
+            merge_pressed(model.state_dict(), load_file(starter / STARTER_FILE))
         except (KeyError, RuntimeError) as error:
             problem = IntegrityError(f"{starter / STARTER_FILE} does not fit the base {base}: {error}")
             raise problem from error
     return model
 
 
-def press(model: SpanReader, base: Path, rank: int) -> dict[str, Tensor]:
+def press_reader(model: SpanReader, base: Path, rank: int) -> dict[str, Tensor]:
     """The change of ``model`` against ``base`` as half-precision tensors; heads are kept whole."""
-    before = bare_reader(base, 0).state_dict()
-    kept: dict[str, Tensor] = {}
-    for name, weight in model.state_dict().items():
-        if name.startswith(HEADS):
-            kept[name] = weight
-            continue
-        change = weight - before[name]
-        if change.ndim == 2 and min(change.shape) > rank:
-            left, values, right = torch.linalg.svd(change, full_matrices=False)
-            root = values[:rank].sqrt()
-            kept[f"{name}.up"] = left[:, :rank] * root
-            kept[f"{name}.down"] = root[:, None] * right[:rank]
-        elif change.is_floating_point() and bool(change.any()):
-            kept[f"{name}.change"] = change
-    return {name: tensor.half().contiguous() for name, tensor in kept.items()}
-
-
-def merge_pressed(model: SpanReader, pressed: dict[str, Tensor]) -> None:
-    """Add a pressed change to ``model``, in place; KeyError or RuntimeError when names or shapes do not fit."""
-    weights = dict(model.state_dict())
-    with torch.no_grad():
-        for name, tensor in pressed.items():
-            if name.endswith(".down"):
-                continue
-            stem, _, ending = name.rpartition(".")
-            if ending == "up":
-                weights[stem] += tensor.float() @ pressed[f"{stem}.down"].float()
-            elif ending == "change":
-                weights[stem] += tensor.float()
-            else:
-                weights[name].copy_(tensor)
+    return press(bare_reader(base, 0).state_dict(), model.state_dict(), rank, whole=HEADS)
 
 
 def with_lora(model: SpanReader, rank: int, seed: int) -> SpanReader:

@@ -15,6 +15,7 @@ from palier.adapters.catalogue import resolve, verify_files
 from palier.adapters.heavy_rung import HeavyRung, heavy_client
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import OnnxReader
+from palier.adapters.onnx_reranker import reranker_for
 from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.search import HybridRetriever, connect
 from palier.adapters.search_index import aliased_index, index_meta
@@ -80,15 +81,23 @@ def load_release(bundle: Path, settings: Settings) -> LoadedRelease:
     models = bundle / "models"
     encoder = OnnxEncoder(models / "encoder")
     weights = ScorerWeights.model_validate_json((models / "scorer" / "scorer.json").read_text(encoding="utf-8"))
-    key = settings.elasticsearch_api_key
-    client = connect(settings.search_url, key.get_secret_value() if key else None)
     return LoadedRelease(
         manifest=manifest,
-        retriever=HybridRetriever(client, _index_for(manifest, encoder, client, settings), encoder, manifest.retrieval),
+        retriever=_load_retriever(manifest, encoder, models / "reranker", settings),
         rungs=load_rungs(manifest.ladder, models / "reader", manifest.prompt, settings),
         scorer=LearnedScorer(weights, encoder),
         encoder=encoder,
     )
+
+
+def _load_retriever(
+    manifest: Manifest, encoder: OnnxEncoder, reranker_folder: Path, settings: Settings
+) -> HybridRetriever:
+    key = settings.elasticsearch_api_key
+    client = connect(settings.search_url, key.get_secret_value() if key else None)
+    index = _index_for(manifest, encoder, client, settings)
+    reranker = reranker_for(manifest.retrieval, reranker_folder)
+    return HybridRetriever(client, index, encoder, manifest.retrieval, reranker)
 
 
 def _index_for(manifest: Manifest, encoder: OnnxEncoder, client: Elasticsearch, settings: Settings) -> str:

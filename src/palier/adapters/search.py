@@ -8,7 +8,7 @@ cited to somebody who cannot read it. The price: a fact that only the other lang
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from palier.domain.answering import Hit, Question
 from palier.domain.documents import Lang, Passage
-from palier.domain.fusion import fuse
-from palier.errors import SearchError
+from palier.domain.fusion import RRF_CONSTANT, Fusion, fuse
+from palier.domain.reranking import rerank
+from palier.errors import ParamsError, SearchError
 from palier.params import RetrievalParams
 
 TIMEOUT_S = 5.0
@@ -28,7 +29,7 @@ EXACT_WEIGHT = 0.5
 """What a word in just this form is worth beside its stem; chosen on training articles (decision 0003)."""
 TIE_BREAKER = 0.3
 ANALYSED_FIELDS = ("title", "headings", "text")
-PASSAGE_FIELDS = ("passage_id", "document_id", "lang", "title", "headings", "text", "start_line", "end_line")
+PASSAGE_FIELDS = tuple(field.name for field in fields(Passage))
 _MIXED_RETRIES = 3
 
 
@@ -36,6 +37,12 @@ class Encoder(Protocol):
     """Texts to unit vectors, float32 of shape (n, 384)."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+class Reranker(Protocol):
+    """How well each text answers the question: logits, float32 of shape (n,)."""
+
+    def score(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
 def connect(url: str, api_key: str | None = None, *, timeout_s: float = TIMEOUT_S) -> Elasticsearch:
@@ -74,9 +81,11 @@ class Candidates:
     index: str
     """The physical index that both searches read; empty when nothing was found."""
 
-    def fused(self, dense_weight: float, k: int) -> list[Hit]:
+    def fused(
+        self, dense_weight: float, k: int, fusion: Fusion = "min_max", rrf_constant: int = RRF_CONSTANT
+    ) -> list[Hit]:
         """The best ``k`` by fused score."""
-        ranked = fuse(self.bm25, self.cosine, dense_weight)[:k]
+        ranked = fuse(self.bm25, self.cosine, dense_weight, fusion, rrf_constant)[:k]
         return [
             Hit(self.passages[key], score, self.bm25.get(key), self.cosine.get(key), self.index)
             for key, score in ranked
@@ -86,23 +95,52 @@ class Candidates:
 class HybridRetriever:
     """A `Retriever` over one index or alias. Safe to use from several threads."""
 
-    def __init__(self, client: Elasticsearch, index: str, encoder: Encoder, params: RetrievalParams) -> None:
+    def __init__(
+        self,
+        client: Elasticsearch,
+        index: str,
+        encoder: Encoder,
+        params: RetrievalParams,
+        reranker: Reranker | None = None,
+    ) -> None:
+        """Raises ParamsError when ``params`` rerank and there is no ``reranker``."""
+        if params.reranks and reranker is None:
+            raise ParamsError(
+                f"retrieval.rerank is {dict(params.rerank)}, but no reranker was given. Set it to 0 for each "
+                "language, or name a train_encoder.reranker and run `palier train-encoder`."
+            )
         self._client = client
         self._index = index
         self._encoder = encoder
         self._params = params
+        self._reranker = reranker
 
     def search(self, question: Question, k: int) -> list[Hit]:
         """At most ``k`` passages in the question's language, best first; raises SearchError."""
-        candidates = self.candidates(question)
-        return candidates.fused(self._params.dense_weight.get(question.lang, 0.5), k)
+        depth = self._params.rerank.get(question.lang, 0)
+        hits = self.fused(self.candidates(question), question.lang, max(k, depth))
+        return (self.reranked(question, hits) if depth else hits)[:k]
+
+    def fused(self, candidates: Candidates, lang: Lang, k: int) -> list[Hit]:
+        """The best ``k`` candidates by what the params say of ``lang``."""
+        weight = self._params.dense_weight.get(lang, 0.5)
+        constant = self._params.rrf_constant.get(lang, RRF_CONSTANT)
+        return candidates.fused(weight, k, self._params.fusion, constant)
+
+    def reranked(self, question: Question, hits: Sequence[Hit]) -> list[Hit]:
+        """``hits`` with the first of them reordered by the reranker, as many as the question's language asks for."""
+        depth = self._params.rerank.get(question.lang, 0)
+        if self._reranker is None or not depth:
+            return list(hits)
+        logits = self._reranker.score(question.standalone, [hit.passage.content for hit in hits[:depth]])
+        return rerank(hits, logits.tolist(), self._params.rerank_weight.get(question.lang, 0.5))
 
     def candidates(self, question: Question) -> Candidates:
         """Both searches in one request; asked again when an alias moved between the two of them."""
         vector = self._encoder.embed([question.standalone])[0]
         size = self._params.candidates
         bodies = [
-            lexical_body(question.standalone, question.lang, size),
+            lexical_body(question.standalone, question.lang, size, self._params.fields, self._params.exact_weight),
             dense_body(vector, question.lang, size),
         ]
         for _ in range(_MIXED_RETRIES):
@@ -115,20 +153,24 @@ class HybridRetriever:
         )
 
 
-def lexical_body(text: str, lang: Lang, size: int) -> dict[str, Any]:
+def lexical_body(
+    text: str, lang: Lang, size: int, fields: Sequence[str] = ANALYSED_FIELDS, exact_weight: float = EXACT_WEIGHT
+) -> dict[str, Any]:
     """BM25 over the fields of ``lang``; a passage of another language has none of them.
 
-    Title, headings and text count as one field for how rare a word is; a word in the very form that was asked for
-    counts extra, whatever its accents.
+    ``fields`` count as one field for how rare a word is; a word in the very form that was asked for counts
+    ``exact_weight`` extra, whatever its accents and in whichever field.
     """
     stems = {
         "query": text,
-        "fields": [f"{field}_{lang}" for field in ANALYSED_FIELDS],
+        "fields": [f"{field}_{lang}" for field in fields],
         "type": "cross_fields",
         "tie_breaker": TIE_BREAKER,
     }
-    forms = {f"exact_{lang}": {"query": without_accents(text), "boost": EXACT_WEIGHT}}
-    query = {"bool": {"should": [{"multi_match": stems}, {"match": forms}]}}
+    should: list[dict[str, Any]] = [{"multi_match": stems}]
+    if exact_weight:
+        should.append({"match": {f"exact_{lang}": {"query": without_accents(text), "boost": exact_weight}}})
+    query = {"bool": {"should": should}}
     return {"query": query, "size": size, "_source": list(PASSAGE_FIELDS), "track_total_hits": False}
 
 
@@ -188,8 +230,8 @@ def _candidates(answers: Sequence[Sequence[Mapping[str, Any]]]) -> Candidates | 
 
 
 def passage_of(hit: Mapping[str, Any]) -> Passage:
-    """The passage that a raw hit holds."""
-    return Passage(**{field: hit["_source"][field] for field in PASSAGE_FIELDS})
+    """The passage that a raw hit holds; an index of an earlier release may lack the newer fields."""
+    return Passage(**{field: hit["_source"][field] for field in PASSAGE_FIELDS if field in hit["_source"]})
 
 
 def find_passage(client: Elasticsearch, index: str, passage_id: str) -> Passage | None:

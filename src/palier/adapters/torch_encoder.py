@@ -1,34 +1,46 @@
-"""Trains the sentence encoder and turns it into int8 ONNX: the only place where the encoder meets torch.
+"""Loads the sentence encoder with its committed change, and turns it into int8 ONNX.
 
-Knows models and arrays; which questions are trained on is decided by the stage. torch and its friends are imported
-inside the functions, since they take seconds to load and most commands need none of them.
+Knows weights and arrays; how the encoder is tuned stands in `encoder_training`. sentence-transformers is imported
+inside the functions, since it takes seconds to load.
 """
 
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from palier.adapters.low_rank import merge_pressed
+from palier.errors import IntegrityError
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 MAX_TOKENS = 256
+STARTER_FILE = "adapter.safetensors"
 _OPSET = 17
 
-Progress = Callable[[int, int, str], None]
 
+def load_encoder(folder: Path, starter: Path | None = None) -> "SentenceTransformer":
+    """The encoder of ``folder`` in fp32 on the CPU, with the pressed change in ``starter`` added.
 
-def load_encoder(folder: Path) -> "SentenceTransformer":
-    """The encoder of ``folder`` in fp32 on the CPU."""
+    Raises IntegrityError when the starter was made for another base.
+    """
+    from safetensors.torch import load_file
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     model.max_seq_length = MAX_TOKENS
+    if starter is not None:
+        try:
+            merge_pressed(model.state_dict(), load_file(starter / STARTER_FILE))
+        except (KeyError, RuntimeError) as error:
+            problem = IntegrityError(f"{starter / STARTER_FILE} does not fit the encoder in {folder}: {error}")
+            raise problem from error
     return model
 
 
@@ -36,68 +48,6 @@ def embed_fp32(model: "SentenceTransformer", texts: Sequence[str]) -> NDArray[np
     """What the int8 export is compared with: unit vectors, float32 of shape (n, dimensions)."""
     vectors = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
     return np.asarray(vectors, dtype=np.float32)
-
-
-def tune_encoder(
-    model: "SentenceTransformer",
-    pairs: Sequence[tuple[str, str]],
-    *,
-    epochs: int,
-    seed: int,
-    progress: Progress,
-    batch_size: int = 16,
-    learning_rate: float = 2e-5,
-) -> float:
-    """Pull each question to its passage and away from the batch's other ones; the mean loss of the last epoch.
-
-    The loss is multiple negatives ranking (Henderson et al. 2017, section 4), scale 20. Pairs that share a passage
-    never meet in a batch, or the answer of one would be the counter-example of the other.
-    """
-    import torch
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-
-    torch.manual_seed(seed)
-    loss_of, rng = MultipleNegativesRankingLoss(model), np.random.default_rng(seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
-    schedule = [_distinct_batches(pairs, batch_size, rng) for _ in range(epochs)]
-    total, done, losses = sum(map(len, schedule)), 0, [0.0]
-    model.train()
-    for batches in schedule:
-        losses = []
-        for batch in batches:
-            features = [model.preprocess([pair[side] for pair in batch]) for side in (0, 1)]
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                loss = loss_of(features, torch.zeros(len(batch)))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.param_groups[0]["lr"] = learning_rate * (1 - done / total)
-            optimiser.step()
-            losses.append(float(loss.detach()))
-            done += 1
-            progress(done, total, f"tune the encoder, loss {losses[-1]:.3f}")
-    model.eval()
-    return float(np.mean(losses))
-
-
-def _distinct_batches(
-    pairs: Sequence[tuple[str, str]], size: int, rng: np.random.Generator
-) -> list[list[tuple[str, str]]]:
-    """Shuffled batches without a repeated passage; pairs that fit nowhere wait for the next batch."""
-    waiting = [pairs[i] for i in rng.permutation(len(pairs))]
-    batches: list[list[tuple[str, str]]] = []
-    while waiting:
-        batch: list[tuple[str, str]] = []
-        left: list[tuple[str, str]] = []
-        seen: set[str] = set()
-        for pair in waiting:
-            if len(batch) < size and pair[1] not in seen:
-                batch.append(pair)
-                seen.add(pair[1])
-            else:
-                left.append(pair)
-        batches.append(batch)
-        waiting = left
-    return [batch for batch in batches if len(batch) > 1]
 
 
 def export_int8(model: "SentenceTransformer", folder: Path) -> None:

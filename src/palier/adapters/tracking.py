@@ -45,6 +45,15 @@ class StageRun:
         upload = self.client.log_artifacts if folder.is_dir() else self.client.log_artifact
         upload(self.run_id, str(folder), name)
 
+    def child(self, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+        """A finished run below this one: one of several things that were tried."""
+        experiment = self.client.get_run(self.run_id).info.experiment_id
+        run = self.client.create_run(experiment, run_name=name, tags={"mlflow.parentRunId": self.run_id})
+        trial = StageRun(self.client, run.info.run_id)
+        trial.params(params)
+        trial.metrics(metrics)
+        self.client.set_terminated(run.info.run_id, "FINISHED")
+
     def register(self, model: str, artifact: str, tags: Mapping[str, str]) -> str:
         """A new version of ``model`` from an artifact of this run, under the alias ``latest-trained``."""
         _create_model(self.client, model)

@@ -62,12 +62,21 @@ class Workspace:
         return self.root / "data" / "drift"
 
     @property
+    def sweep(self) -> Path:
+        return self.root / "data" / "sweep"
+
+    @property
     def encoder(self) -> Path:
         return self.root / "models" / "encoder"
 
     @property
     def reader(self) -> Path:
         return self.root / "models" / "reader"
+
+    @property
+    def reranker(self) -> Path:
+        """There only where `train-encoder` was told of a reranker."""
+        return self.root / "models" / "reranker"
 
     @property
     def scorer(self) -> Path:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from palier.adapters.document_sources import bring_documents
 from palier.adapters.tracking import RELEASE_MODEL, StageRun, Tracker
 from palier.adapters.versioning import commit, head, is_up_to_date, reproduce, snapshot
 from palier.adapters.workspace import Workspace, read_json
@@ -45,6 +46,9 @@ def version_documents(
         _version_files(context, as_json)
         return
     root = context.workspace.root
+    if source := context.params.version_documents.source:
+        brought = bring_documents(context.workspace, source)
+        typer.echo(f"{brought.n_files} documents from {brought.origin} {brought.revision}".rstrip(), err=True)
     snapshot(root, ["documents", "golden"])
     changed = reproduce(root, "version-documents", on_line=lambda line: typer.echo(line, err=True))
     revision = _revision(context.workspace)
@@ -75,7 +79,7 @@ def train_encoder(workspace: WorkspaceOption = None, as_json: JsonOption = False
 
 @app.command()
 def build_index(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Build one index of the corpus revision (BM25 and dense), check it, and swap the alias to it."""
+    """Build one index of the corpus revision (BM25 and dense), let it pass the gate, and swap the alias to it."""
     context = open_context(workspace)
     from palier.adapters.records import Records
     from palier.adapters.search import connect
@@ -90,11 +94,48 @@ def build_index(workspace: WorkspaceOption = None, as_json: JsonOption = False) 
             context.workspace.root,
             client,
             context.settings.index_alias,
+            clock=utc_now,
             protected=_indexes_in_use(records),
             progress=progress_of(context, "build-index"),
         )
         log.metrics(result.metrics)
     show(result, as_json, f"Index {result.index} with {result.n_passages} passages is live.")
+
+
+@app.command()
+def sweep_retrieval(
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Write what is recommended into params.yaml.")] = False,
+) -> None:
+    """Try ways of cutting, searching, fusing and reranking on the validation questions, and recommend one."""
+    context = open_context(workspace)
+    from palier.adapters.params_file import change_params
+    from palier.adapters.search import connect
+    from palier.stages import sweep_retrieval as stage
+
+    key = context.settings.elasticsearch_api_key
+    client = connect(context.settings.search_url, key.get_secret_value() if key else None)
+    with _tracked(context, "sweep-retrieval", ["version_documents", "retrieval", "sweep_retrieval"]) as log:
+        progress = progress_of(context, "sweep-retrieval")
+        result = stage.run(context.params, context.workspace.root, client, context.settings, progress)
+        log.metrics(result.metrics)
+        for name, params, metrics in result.trials:
+            log.child(name, params, metrics)
+        log.artifacts(context.workspace.sweep, "sweep")
+    if apply and result.changes:
+        change_params(context.workspace.params, result.changes)
+    skipped = "".join(f"\n  not measured: {name}: {reason}" for name, reason in result.skipped.items())
+    text = f"{result.n_points} settings tried ({result.n_remembered} results remembered). {result.reason}{skipped}"
+    show(result, as_json, f"{text}\n\n{result.recommended}{_applied(result.changes, apply)}")
+
+
+def _applied(changes: Mapping[str, Mapping[str, object]], apply: bool) -> str:
+    """What became of the recommendation."""
+    if not changes:
+        return "\nNothing to change in params.yaml."
+    keys = ", ".join(f"{section}.{key}" for section, values in changes.items() for key in values)
+    return f"\nChanged in params.yaml: {keys}." if apply else f"\nTo change {keys} in params.yaml, add --apply."
 
 
 @app.command()

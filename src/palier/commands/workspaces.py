@@ -16,7 +16,7 @@ from palier.errors import InputError
 from palier.settings import Settings, repository_root
 
 app = typer.Typer()
-BENCHMARKS = ("retrieval", "answers", "cascade", "rollout")
+BENCHMARKS = ("retrieval", "crosslingual", "vectors", "answers", "cascade", "rollout", "swap", "scale")
 
 
 @app.command()
@@ -55,17 +55,29 @@ def doctor(as_json: JsonOption = False) -> None:
 def bench(
     name: str,
     out: Annotated[Path, typer.Option(help="Where the JSON goes.")],
-    data: Annotated[list[Path] | None, typer.Option(help="Input files; repeatable.")] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="Input files; repeatable (scale: folders too).")] = None,
     queries: Annotated[Path | None, typer.Option(help="Query rows (cascade).")] = None,
-    lang: Annotated[str | None, typer.Option(help="en or fr (retrieval, answers).")] = None,
+    lang: Annotated[str | None, typer.Option(help="en or fr (retrieval, vectors, answers).")] = None,
     max_questions: Annotated[int | None, typer.Option(help="A sample instead of all questions.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Split seeds (cascade).")] = None,
+    swaps: Annotated[int | None, typer.Option(help="How often the alias moves (swap).", min=1)] = None,
+    queries_per_s: Annotated[float | None, typer.Option(help="Questions per second meanwhile (swap).", min=0.1)] = None,
+    encoder: Annotated[Path | None, typer.Option(help="An int8 encoder's folder (retrieval, …).")] = None,
+    reranker: Annotated[Path | None, typer.Option(help="An int8 reranker's folder (retrieval).")] = None,
+    asked_titles: Annotated[str | None, typer.Option(help="train, validation or test articles (retrieval).")] = None,
+    max_passages: Annotated[int | None, typer.Option(help="Stop at so many passages (scale).", min=1)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop growing after so many minutes (scale).")] = None,
+    latency: Annotated[bool, typer.Option(help="Also time questions on one core (scale).")] = False,
+    merge: Annotated[bool, typer.Option(help="At the end, merge the index and measure again (scale).")] = False,
     seed: int = 7,
 ) -> None:
-    """Run the benchmark NAME (retrieval, answers, cascade, rollout) and write the contract's JSON."""
+    """Run the benchmark NAME and write the contract's JSON.
+
+    There are retrieval, crosslingual, vectors, answers, cascade, rollout, swap, scale.
+    """
     if name not in BENCHMARKS:
         raise InputError(f"No benchmark {name!r}. There are: {', '.join(BENCHMARKS)}.")
-    missing = [path for path in [*(data or []), *([queries] if queries else [])] if not path.is_file()]
+    missing = [path for path in [*(data or []), *([queries] if queries else [])] if not path.exists()]
     if missing:
         raise InputError(f"No file {missing[0]}.")
     run = importlib.import_module(f"bench.{name}").run
@@ -77,7 +89,16 @@ def bench(
         "lang": lang,
         "max_questions": max_questions,
         "seeds": seeds,
+        "swaps": swaps,
+        "queries_per_s": queries_per_s,
         "seed": seed,
+        "encoder_folder": encoder,
+        "reranker_folder": reranker,
+        "asked_titles": asked_titles,
+        "max_passages": max_passages,
+        "minutes": minutes,
+        "latency": latency,
+        "merge": merge,
         "search_url": Settings().search_url,
     }
     run(**_accepted(run, given))

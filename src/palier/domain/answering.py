@@ -40,7 +40,8 @@ class Question:
 class Hit:
     """A retrieved passage; ``score`` is fused and in 0..1, ``bm25`` and ``cosine`` are None where absent.
 
-    ``index`` is the physical index that it came from, also where the search went through an alias.
+    ``index`` is the physical index that it came from, also where the search went through an alias. ``rerank`` is the
+    reranker's logit, None where it was not asked.
     """
 
     passage: Passage
@@ -48,6 +49,7 @@ class Hit:
     bm25: float | None = None
     cosine: float | None = None
     index: str = ""
+    rerank: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

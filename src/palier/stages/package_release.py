@@ -15,14 +15,18 @@ from palier.adapters.catalogue import load_catalogue, sha256_file
 from palier.adapters.workspace import Workspace, read_json, write_text
 from palier.domain.answering import Cascade
 from palier.domain.bundle import MANIFEST, BundledModel, Interval95, Manifest, release_id
-from palier.params import LadderParams, Params, WriterRung
+from palier.errors import NotReadyError
+from palier.params import LadderParams, Params, RetrievalParams, WriterRung
 
-SERVED = {
+Files = Mapping[str, tuple[str, ...]]
+SERVED: Files = {
     "encoder": ("model.onnx", "tokenizer.json", "config.json"),
     "reader": ("model.onnx", "tokenizer.json", "config.json"),
     "scorer": ("scorer.json",),
 }
 """What the gateway loads of each model; adapters and checkpoints stay in the workspace."""
+RERANKER_FILES = ("model.onnx", "tokenizer.json", "config.json")
+"""Served only where some language reranks."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ def run(params: Params, root: Path, *, git_sha: str, now: datetime) -> PackageRe
     evaluation = read_json(workspace.evaluation / "metrics.json", "evaluate-release")
     rungs = read_json(workspace.outcomes / "rungs.json", "record-outcomes")["admitted"]
     corpus = read_json(workspace.corpus / "manifest.json", "version-documents")
+    served = _served(params.retrieval, workspace)
     ladder = LadderParams(
         cpu_usd_per_hour=params.ladder.cpu_usd_per_hour,
         rungs={name: params.ladder.rungs[name] for name in rungs},
@@ -56,7 +61,7 @@ def run(params: Params, root: Path, *, git_sha: str, now: datetime) -> PackageRe
         "prompt": params.prompt,
         "retrieval": params.retrieval.model_dump(mode="json"),
         "ladder": ladder.model_dump(mode="json"),
-        "models": {name: model.model_dump(mode="json") for name, model in _models(workspace, ladder).items()},
+        "models": {name: model.model_dump(mode="json") for name, model in _models(workspace, ladder, served).items()},
         "cascade": Cascade.model_validate(chosen["cascade"]).model_dump(mode="json"),
         "reference_rung": chosen["reference_rung"],
     }
@@ -71,12 +76,25 @@ def run(params: Params, root: Path, *, git_sha: str, now: datetime) -> PackageRe
             "evaluation": {name: Interval95.model_validate(value) for name, value in evaluation.items()},
         }
     )
-    _write_bundle(workspace, manifest)
+    _write_bundle(workspace, manifest, served)
     return PackageResult(workspace.release, manifest)
 
 
-def _models(workspace: Workspace, ladder: LadderParams) -> Mapping[str, BundledModel]:
-    models = {name: _bundled(workspace, name, files) for name, files in SERVED.items()}
+def _served(retrieval: RetrievalParams, workspace: Workspace) -> Files:
+    """What goes into the bundle; NotReadyError when it should rerank and the workspace holds no reranker."""
+    if not retrieval.reranks:
+        return SERVED
+    missing = [name for name in RERANKER_FILES if not (workspace.reranker / name).is_file()]
+    if missing:
+        raise NotReadyError(
+            f"retrieval.rerank is {dict(retrieval.rerank)}, but {workspace.reranker} lacks {', '.join(missing)}. Name "
+            "a train_encoder.reranker and run `palier train-encoder`, or set retrieval.rerank to 0."
+        )
+    return {**SERVED, "reranker": RERANKER_FILES}
+
+
+def _models(workspace: Workspace, ladder: LadderParams, served: Files) -> Mapping[str, BundledModel]:
+    models = {name: _bundled(workspace, name, files) for name, files in served.items()}
     catalogue = load_catalogue()
     for name, rung in ladder.rungs.items():
         if isinstance(rung, WriterRung):
@@ -94,15 +112,16 @@ def _models(workspace: Workspace, ladder: LadderParams) -> Mapping[str, BundledM
 def _bundled(workspace: Workspace, name: str, files: tuple[str, ...]) -> BundledModel:
     folder = workspace.root / "models" / name
     hashes = {file: sha256_file(folder / file) for file in files}
-    data = {"golden": sha256_file(workspace.corpus / "golden.jsonl")} if name != "encoder" else {}
+    tuned = name in ("reader", "scorer")
+    data = {"golden": sha256_file(workspace.corpus / "golden.jsonl")} if tuned else {}
     version = hashes[files[0]][:12]
     return BundledModel(name=f"palier-{name}", version=version, licence="Apache-2.0", files=hashes, data=data)
 
 
-def _write_bundle(workspace: Workspace, manifest: Manifest) -> None:
+def _write_bundle(workspace: Workspace, manifest: Manifest, served: Files) -> None:
     partial = workspace.release.with_name(".release.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for name, files in SERVED.items():
+    for name, files in served.items():
         for file in files:
             target = partial / "models" / name / file
             target.parent.mkdir(parents=True, exist_ok=True)

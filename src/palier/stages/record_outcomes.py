@@ -19,6 +19,7 @@ import pandas as pd
 
 from palier.adapters.catalogue import load_catalogue, sha256_file
 from palier.adapters.onnx_encoder import OnnxEncoder
+from palier.adapters.onnx_reranker import reranker_for
 from palier.adapters.runtime import load_rungs
 from palier.adapters.search import HybridRetriever, connect
 from palier.adapters.workspace import Workspace, read_json, read_jsonl, write_json
@@ -99,7 +100,8 @@ def _retrieve(
     index = read_json(workspace.index_file, "build-index")["index"]
     key = settings.elasticsearch_api_key
     client = connect(settings.search_url, key.get_secret_value() if key else None)
-    retriever = HybridRetriever(client, index, encoder, params.retrieval)
+    reranker = reranker_for(params.retrieval, workspace.reranker)
+    retriever = HybridRetriever(client, index, encoder, params.retrieval, reranker)
     asked = []
     for done, row in enumerate(rows, start=1):
         question = golden_question(row)

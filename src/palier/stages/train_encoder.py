@@ -1,39 +1,56 @@
-"""Stage `train-encoder`: the sentence encoder of the catalogue, tuned if asked, as an int8 ONNX folder.
+"""Stage `train-encoder`: the models that find passages, as int8 ONNX folders: the encoder, and the reranker if asked.
 
-With no epochs it is the catalogue's encoder as it comes. Tuning takes the golden questions of the `train` split and
-their gold passages; validation questions say what it brought. The export is compared with the fp32 original on real
-passages and refused when it strays. The price: a new encoder makes every embedding anew.
+The encoder starts from the committed starter (or as the catalogue has it). Tuning takes the golden questions of the
+`train` split with their gold passages, and passages that stand in the same place of a document's two languages; what
+was tuned is kept only where validation questions do not find less with it. The export is compared with the fp32
+original on real passages and refused when it strays. The price: a new encoder makes every embedding anew.
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from palier.adapters.catalogue import resolve
+from palier.adapters.encoder_training import (
+    EncoderPlan,
+    TrainingPassage,
+    bm25_similarity,
+    neighbour_batches,
+    train_steps,
+)
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.torch_encoder import embed_fp32, export_int8, load_encoder, tune_encoder
+from palier.adapters.torch_encoder import embed_fp32, export_int8, load_encoder
+from palier.adapters.torch_reranker import export_reranker, starter_reranker
 from palier.adapters.workspace import Workspace, read_jsonl, write_json
 from palier.domain.documents import Passage
 from palier.domain.golden import GoldenQuestion
 from palier.domain.ranking_metrics import reciprocal_rank
 from palier.errors import IntegrityError
-from palier.params import Params
+from palier.params import Params, TrainEncoderParams
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 MIN_COSINE = 0.97
 """Mean cosine of int8 to fp32 vectors below which the export is not the same encoder."""
 _COMPARED_TEXTS = 200
 
 Progress = Callable[[int, int, str], None]
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedEncoder:
-    """The exported folder and how it was measured (``int8_cosine_*``; ``dense_mrr_<lang>`` on validation)."""
+    """The exported folder and how it was measured (``int8_cosine_*``; ``dense_mrr_<lang>`` on validation).
+
+    After tuning ``dense_mrr_<lang>_before`` is the starter's, and ``is_tuned_kept`` says which one was exported.
+    """
 
     folder: Path
     n_pairs: int
@@ -41,29 +58,122 @@ class TrainedEncoder:
 
 
 def run(params: Params, workspace: Path, progress: Progress = lambda *_: None) -> TrainedEncoder:
-    """Write ``models/encoder``. Raises NotReadyError before `version-documents` has run."""
-    place = Workspace(workspace)
-    rows = read_jsonl(place.corpus / "passages.jsonl", "version-documents")
-    passages = {row["passage_id"]: Passage(**row).content for row in rows}
+    """Write ``models/encoder`` and, where `train_encoder.reranker` names one, ``models/reranker``.
+
+    Raises NotReadyError before `version-documents` has run.
+    """
+    place, section = Workspace(workspace), params.train_encoder
+    passages = [Passage(**row) for row in read_jsonl(place.corpus / "passages.jsonl", "version-documents")]
     golden = _golden(place)
-    model = load_encoder(resolve(params.train_encoder.base))
-    pairs = _pairs(golden, passages)
+    starter = resolve(section.starter) if section.starter else None
+    model = load_encoder(resolve(section.base), starter)
     metrics: dict[str, float] = {}
-    if params.train_encoder.epochs and pairs:
-        metrics["train_loss"] = tune_encoder(
-            model, pairs, epochs=params.train_encoder.epochs, seed=params.seed, progress=progress
-        )
+    n_pairs = 0
+    if section.epochs:
+        rows = training_passages(golden, passages)
+        n_pairs = sum(len(row.questions) for row in rows)
+        model, metrics = _tuned(model, rows, golden, passages, params, starter, progress)
     progress(0, 1, "export the encoder to int8")
-    partial = place.encoder.with_name(f".{place.encoder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = _beside(place.encoder)
     export_int8(model, partial)
     encoder = OnnxEncoder(partial)
-    metrics |= _closeness(encoder, lambda texts: embed_fp32(model, texts), list(passages.values()))
-    metrics |= _dense_quality(encoder, golden, rows)
+    metrics |= _closeness(encoder, lambda texts: embed_fp32(model, texts), [item.content for item in passages])
+    metrics |= _dense_quality(encoder.embed, golden, passages)
     write_json(partial / "metrics.json", metrics)
-    shutil.rmtree(place.encoder, ignore_errors=True)
-    partial.replace(place.encoder)
-    return TrainedEncoder(place.encoder, len(pairs) if params.train_encoder.epochs else 0, metrics)
+    _switch(partial, place.encoder)
+    _write_reranker(section, place, progress)
+    return TrainedEncoder(place.encoder, n_pairs, metrics)
+
+
+def training_passages(golden: Sequence[GoldenQuestion], passages: Sequence[Passage]) -> list[TrainingPassage]:
+    """Passages with the questions of the `train` split that they answer, and with their translations."""
+    contents = {item.passage_id: item.content for item in passages}
+    asked: dict[str, list[str]] = defaultdict(list)
+    for row in golden:
+        if row.split == "train":
+            for key in row.passage_ids:
+                if key in contents:
+                    asked[contents[key]].append(row.asked().standalone)
+    for left, right in translations(passages):
+        asked[left.content].append(right.content)
+        asked[right.content].append(left.content)
+    return [TrainingPassage(text, tuple(dict.fromkeys(questions))) for text, questions in asked.items()]
+
+
+def translations(passages: Sequence[Passage]) -> Iterator[tuple[Passage, Passage]]:
+    """Passages that stand in the same place of one document in two languages (`en/x` and `fr/x`).
+
+    Only documents that were cut into equally many passages count: of others it is not known which belong together.
+    """
+    documents: dict[str, dict[str, list[Passage]]] = defaultdict(lambda: defaultdict(list))
+    for item in passages:
+        _, _, name = item.document_id.partition("/")
+        documents[name][item.lang].append(item)
+    for versions in documents.values():
+        english, french = versions.get("en", []), versions.get("fr", [])
+        if len(english) == len(french):
+            yield from zip(english, french, strict=True)
+
+
+def _tuned(
+    model: "SentenceTransformer",
+    rows: Sequence[TrainingPassage],
+    golden: Sequence[GoldenQuestion],
+    passages: Sequence[Passage],
+    params: Params,
+    starter: Path | None,
+    progress: Progress,
+) -> tuple["SentenceTransformer", dict[str, float]]:
+    """The tuned model, or the one it started from where validation questions find more with that."""
+    section = params.train_encoder
+    before = _dense_quality(lambda texts: embed_fp32(model, texts), golden, passages)
+    if len(rows) < 2:
+        return model, {"is_tuned_kept": 0.0}
+    size = min(section.batch_passages, len(rows))
+    per_epoch = len(neighbour_batches(bm25_similarity(rows), size, np.random.default_rng(0)))
+    plan = EncoderPlan(section.epochs * per_epoch, section.learning_rate, batch_passages=size, seed=params.seed)
+    losses: list[float] = []
+
+    def after_step(step: int, loss: float) -> None:
+        losses.append(loss)
+        progress(step, plan.n_steps, f"tune the encoder, loss {loss:.3f}")
+
+    train_steps(model, _batches(rows, plan), plan, after_step)
+    after = _dense_quality(lambda texts: embed_fp32(model, texts), golden, passages)
+    is_kept = sum(after.values()) >= sum(before.values())
+    metrics = {f"{name}_before": value for name, value in before.items()}
+    metrics |= {"is_tuned_kept": float(is_kept), "train_loss": round(float(np.mean(losses[-per_epoch:])), 4)}
+    return (model if is_kept else load_encoder(resolve(section.base), starter)), metrics
+
+
+def _batches(rows: Sequence[TrainingPassage], plan: EncoderPlan) -> Iterator[list[TrainingPassage]]:
+    """Without end; each epoch puts neighbours together anew."""
+    similar, rng = bm25_similarity(rows), np.random.default_rng((plan.seed, 2))
+    while True:
+        for batch in neighbour_batches(similar, plan.batch_passages, rng):
+            yield [rows[i] for i in batch]
+
+
+def _write_reranker(section: TrainEncoderParams, place: Workspace, progress: Progress) -> None:
+    """``models/reranker`` from the catalogue; an empty folder where none is asked for, since DVC wants its outputs."""
+    partial = _beside(place.reranker)
+    partial.mkdir(parents=True)
+    if section.reranker:
+        progress(0, 1, "export the reranker to int8")
+        base = resolve(section.base)
+        export_reranker(starter_reranker(base, resolve(section.reranker)), base, partial)
+    _switch(partial, place.reranker)
+
+
+def _beside(folder: Path) -> Path:
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    return partial
+
+
+def _switch(partial: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
 
 
 def _golden(place: Workspace) -> list[GoldenQuestion]:
@@ -75,20 +185,9 @@ def _as_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
 
 
-def _pairs(golden: Sequence[GoldenQuestion], passages: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(question, passage) of the train split; a question over several passages gives a pair for each."""
-    return [
-        (row.asked().standalone, passages[key])
-        for row in golden
-        if row.split == "train"
-        for key in row.passage_ids
-        if key in passages
-    ]
-
-
 def _closeness(
     encoder: OnnxEncoder,
-    original: Callable[[Sequence[str]], NDArray[np.float32]],
+    original: Embed,
     texts: Sequence[str],
 ) -> dict[str, float]:
     step = max(1, len(texts) // _COMPARED_TEXTS)
@@ -102,21 +201,16 @@ def _closeness(
     return {"int8_cosine_mean": round(float(cosines.mean()), 4), "int8_cosine_min": round(float(cosines.min()), 4)}
 
 
-def _dense_quality(
-    encoder: OnnxEncoder, golden: Sequence[GoldenQuestion], rows: Sequence[Mapping[str, Any]]
-) -> dict[str, float]:
+def _dense_quality(embed: Embed, golden: Sequence[GoldenQuestion], passages: Sequence[Passage]) -> dict[str, float]:
     """MRR@10 of nearest passages alone on validation questions, by language."""
     metrics = {}
     for lang in sorted({row.lang for row in golden}):
         asked = [row for row in golden if row.lang == lang and row.split == "validation" and row.passage_ids]
-        own = [Passage(**row) for row in rows if row["lang"] == lang]
+        own = [item for item in passages if item.lang == lang]
         if not asked or not own:
             continue
-        keys = [passage.passage_id for passage in own]
-        near = (
-            encoder.embed([row.asked().standalone for row in asked])
-            @ encoder.embed([passage.content for passage in own]).T
-        )
+        keys = [item.passage_id for item in own]
+        near = embed([row.asked().standalone for row in asked]) @ embed([item.content for item in own]).T
         ranks = [
             reciprocal_rank([keys[i] for i in np.argsort(-line, kind="stable")[:10]], row.passage_ids)
             for line, row in zip(near, asked, strict=True)

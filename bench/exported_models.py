@@ -1,0 +1,71 @@
+"""The models that a benchmark measures when none is named: those of `params.yaml`, exported to int8 as the stages do.
+
+Exports are kept beside the services' state under a hash of what went into them, so that a changed starter is never
+measured under the old one's name. Knows no benchmark. torch is imported only when something must be exported.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.report import tell
+from palier.adapters.catalogue import load_catalogue, resolve
+from palier.adapters.onnx_reranker import OnnxReranker
+from palier.params import Params, TrainEncoderParams
+from palier.settings import repository_root
+
+ENCODER_STARTER = "encoder-starter"
+RERANKER_STARTER = "reranker-starter"
+
+
+def exported_encoder(base: str, starter: str | None = None) -> Path:
+    """The catalogue's encoder ``base``, with the change of ``starter`` where one is named, as int8 ONNX."""
+
+    def export(folder: Path) -> None:
+        from palier.adapters.torch_encoder import export_int8, load_encoder
+
+        export_int8(load_encoder(resolve(base), resolve(starter) if starter else None), folder)
+
+    return _kept("encoders", [base, starter], export)
+
+
+def exported_reranker(params: TrainEncoderParams, seed: int) -> Path | None:
+    """The reranker of ``params``, or else the catalogue's `reranker-starter`, as int8 ONNX; None without either."""
+    known = load_catalogue()
+    name = params.reranker or (RERANKER_STARTER if RERANKER_STARTER in known else None)
+    if name is None:
+        return None
+    starter = params.starter or (ENCODER_STARTER if ENCODER_STARTER in known else None)
+
+    def export(folder: Path) -> None:
+        from palier.adapters.torch_reranker import export_reranker, starter_reranker
+
+        base = resolve(params.base)
+        model = starter_reranker(base, resolve(starter) if starter else None, resolve(name), seed)
+        export_reranker(model, base, folder)
+
+    return _kept("rerankers", [params.base, starter, name], export)
+
+
+def served_reranker(params: Params) -> OnnxReranker | None:
+    """The reranker that ``params`` would serve with; None where no language reranks, or there is none."""
+    folder = exported_reranker(params.train_encoder, params.seed) if params.retrieval.reranks else None
+    return OnnxReranker(folder) if folder else None
+
+
+def _kept(kind: str, names: list[str | None], export: Callable[[Path], None]) -> Path:
+    """The folder of an earlier export of the same files, or a new one, made beside and renamed."""
+    known = load_catalogue()
+    used = [name for name in names if name]
+    files = repr([sorted(known[name].files.items()) for name in used if name in known])
+    digest = hashlib.sha256(files.encode()).hexdigest()[:12]
+    folder = repository_root() / ".palier" / "bench" / kind / f"{'+'.join(used)}-{digest}"
+    if not (folder / "config.json").is_file():
+        tell(f"export {' with '.join(used)} to int8")
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        export(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    return folder

@@ -1,0 +1,1 @@
+"""What `sweep-retrieval` tries: temporary indexes, settings scored on them, rereadings, and readers' answers."""

@@ -1,0 +1,94 @@
+"""A release carries the reranker exactly where its retrieval reranks, and what was packaged can be loaded."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from palier.adapters.runtime import load_release, read_manifest, verify_bundle
+from palier.adapters.workspace import Workspace, write_json, write_text
+from palier.domain.scoring import FEATURES, ScorerWeights
+from palier.errors import IntegrityError, NotReadyError
+from palier.params import LadderParams, Params, load_params
+from palier.settings import Settings, repository_root
+from palier.stages import package_release
+from tests.adapters.tiny_encoder import write_tiny_encoder
+from tests.adapters.tiny_reranker import write_tiny_reranker
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RUNG: dict[str, Any] = {
+    "kind": "heavy",
+    "provider": "openai",
+    "model": "a-model",
+    "passages": 2,
+    "max_new_tokens": 20,
+    "price": {"input_usd_per_million": 1.0, "output_usd_per_million": 1.0, "date": "2026-01-01"},
+}
+
+
+def params_of(**rerank: int) -> Params:
+    """The repository's params with one heavy rung, and with reranking as told."""
+    loaded = load_params(repository_root() / "params.yaml")
+    ladder = LadderParams.model_validate({"cpu_usd_per_hour": 0.04, "rungs": {"heavy": RUNG}}, strict=False)
+    retrieval = loaded.retrieval.model_copy(update={"rerank": rerank})
+    return loaded.model_copy(update={"ladder": ladder, "retrieval": retrieval})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """What the stages before leave: small models, a cascade of one rung, an evaluation."""
+    place = Workspace(tmp_path / "workspace")
+    write_tiny_encoder(place.encoder, ["price"])
+    for name in package_release.SERVED["reader"]:
+        write_text(place.reader / name, "never read: no rung is a reader")
+    weights = ScorerWeights.model_validate({"features": FEATURES, "answered": {}, "abstained": {}})
+    write_text(place.scorer / "scorer.json", weights.model_dump_json())
+    write_json(place.index_file, {"index": "passages-000000000000-0"})
+    write_json(place.corpus / "manifest.json", {"revision": "0" * 64})
+    write_text(place.corpus / "golden.jsonl", "")
+    write_json(place.outcomes / "rungs.json", {"admitted": ["heavy"]})
+    write_json(place.evaluation / "metrics.json", {"f1": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}})
+    chosen = {
+        "cascade": {"steps": [{"rung": "heavy", "threshold": 0.0}]},
+        "reference_rung": "heavy",
+        "reference_cost_nanousd": 1,
+        "guarantee": {},
+    }
+    write_json(place.cascade / "cascade.json", chosen)
+    return place.root
+
+
+def settings_of(tmp_path: Path) -> Settings:
+    """Elasticsearch where nothing listens: a release starts without it."""
+    return Settings(
+        state_dir=tmp_path / "state",
+        elasticsearch_url="http://127.0.0.1:9",
+        heavy_url="http://127.0.0.1:9/v1",
+        heavy_api_key="none",
+    )
+
+
+def test_a_release_that_reranks_carries_the_reranker(workspace: Path, tmp_path: Path):
+    write_tiny_reranker(Workspace(workspace).reranker, ["price"])
+    made = package_release.run(params_of(en=5), workspace, git_sha="abc", now=NOW)
+    assert verify_bundle(made.bundle).models["reranker"].files.keys() == set(package_release.RERANKER_FILES)
+    assert made.manifest.retrieval.rerank == {"en": 5}
+    load_release(made.bundle, settings_of(tmp_path))
+    (made.bundle / "models" / "reranker" / "model.onnx").write_bytes(b"another model")
+    with pytest.raises(IntegrityError, match=r"model\.onnx"):
+        load_release(made.bundle, settings_of(tmp_path))
+
+
+def test_a_release_that_does_not_rerank_leaves_it_behind(workspace: Path, tmp_path: Path):
+    write_tiny_reranker(Workspace(workspace).reranker, ["price"])
+    made = package_release.run(params_of(en=0, fr=0), workspace, git_sha="abc", now=NOW)
+    assert "reranker" not in read_manifest(made.bundle).models
+    assert not (made.bundle / "models" / "reranker").exists()
+    load_release(made.bundle, settings_of(tmp_path))
+
+
+def test_a_reranker_that_is_asked_for_and_absent_is_named(workspace: Path):
+    with pytest.raises(NotReadyError, match=r"retrieval\.rerank is \{'fr': 3\}.*reranker lacks model\.onnx.*train-enc"):
+        package_release.run(params_of(fr=3), workspace, git_sha="abc", now=NOW)
+    assert not Workspace(workspace).release.exists()
