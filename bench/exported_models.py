@@ -15,7 +15,6 @@ from palier.adapters.onnx_reranker import OnnxReranker
 from palier.params import Params, TrainEncoderParams
 from palier.settings import repository_root
 
-ENCODER_STARTER = "encoder-starter"
 RERANKER_STARTER = "reranker-starter"
 
 
@@ -30,27 +29,25 @@ def exported_encoder(base: str, starter: str | None = None) -> Path:
     return _kept("encoders", [base, starter], export)
 
 
-def exported_reranker(params: TrainEncoderParams, seed: int) -> Path | None:
+def exported_reranker(params: TrainEncoderParams) -> Path | None:
     """The reranker of ``params``, or else the catalogue's `reranker-starter`, as int8 ONNX; None without either."""
     known = load_catalogue()
     name = params.reranker or (RERANKER_STARTER if RERANKER_STARTER in known else None)
     if name is None:
         return None
-    starter = params.starter or (ENCODER_STARTER if ENCODER_STARTER in known else None)
 
     def export(folder: Path) -> None:
         from palier.adapters.torch_reranker import export_reranker, starter_reranker
 
         base = resolve(params.base)
-        model = starter_reranker(base, resolve(starter) if starter else None, resolve(name), seed)
-        export_reranker(model, base, folder)
+        export_reranker(starter_reranker(base, resolve(name)), base, folder)
 
-    return _kept("rerankers", [params.base, starter, name], export)
+    return _kept("rerankers", [params.base, name], export)
 
 
 def served_reranker(params: Params) -> OnnxReranker | None:
     """The reranker that ``params`` would serve with; None where no language reranks, or there is none."""
-    folder = exported_reranker(params.train_encoder, params.seed) if params.retrieval.reranks else None
+    folder = exported_reranker(params.train_encoder) if params.retrieval.reranks else None
     return OnnxReranker(folder) if folder else None
 
 

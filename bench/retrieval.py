@@ -117,7 +117,7 @@ def run(
 def _models(params: Params, encoder_folder: Path | None, reranker_folder: Path | None) -> Models:
     section = params.train_encoder
     encoder = OnnxEncoder(encoder_folder or exported_encoder(section.base, section.starter))
-    folder = reranker_folder or exported_reranker(section, params.seed)
+    folder = reranker_folder or exported_reranker(section)
     if folder is None:
         return Models(encoder, None, None)
     return Models(encoder, OnnxReranker(folder), sha256_file(folder / MODEL))
