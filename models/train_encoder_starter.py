@@ -220,7 +220,7 @@ def finish(args: argparse.Namespace) -> None:
     """Say what each share of the tuned weights is worth, and press the one that was asked for."""
     model = load_encoder(resolve("all-minilm-l6-v2"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    tuned = load_file(args.work / WEIGHTS)
+    tuned = average(args.average) if args.average else load_file(args.work / WEIGHTS)
     held_out = read_rows(args.data, ["validation"])
     for share in args.shares:
         blend(model, before, tuned, share)
@@ -245,6 +245,7 @@ def main() -> None:
     )
     parser.add_argument("--start-share", type=float, default=1.0, help="of that average, 0..1; the rest is the base")
     parser.add_argument("--share", type=float, default=1.0, help="of the tuned weights, 0..1")
+    parser.add_argument("--average", type=Path, nargs="*", help="finish with the mean of these weights")
     parser.add_argument("--shares", type=float, nargs="*", default=[], help="shares to measure before pressing")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)

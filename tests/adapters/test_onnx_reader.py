@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from palier.adapters.catalogue import resolve
+from palier.adapters.int8_export import FLOAT_MODEL
 from palier.adapters.low_rank import merge_pressed
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
 from palier.adapters.reader_adapter import merged, press_reader, with_lora
 from palier.adapters.reader_exam import ExamAnswer, ExamQuestion, best_threshold, exam_metrics, sit_exam
-from palier.adapters.reader_export import FLOAT_MODEL, export_reader
+from palier.adapters.reader_export import export_reader
 from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.reader_training import TrainingPlan, train_reader
 from palier.adapters.reader_windows import WindowCutter

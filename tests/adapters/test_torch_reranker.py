@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from palier.adapters.int8_export import FLOAT_MODEL
 from palier.adapters.onnx_reranker import OnnxReranker, PairCutter
 from palier.adapters.reader_windows import padded
-from palier.adapters.torch_reranker import FLOAT_MODEL, CrossEncoder, bare_reranker, export_reranker
+from palier.adapters.torch_reranker import CrossEncoder, bare_reranker, export_reranker
 from palier.errors import ParamsError
 
 pytestmark = pytest.mark.model

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palier.domain.fusion import choose_weight, fuse, min_max, reciprocal_ranks
+from palier.domain.fusion import fuse, min_max, reciprocal_ranks
 
 SCORES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-5, 50), min_size=1)
 
@@ -40,12 +40,6 @@ def test_an_empty_side_leaves_the_other_to_decide(scores, weight):
     assert dict(fuse(scores, {}, weight)) == pytest.approx(min_max(scores))
     assert dict(fuse({}, scores, weight)) == pytest.approx(min_max(scores))
     assert fuse({}, {}, weight) == []
-
-
-def test_choose_weight_finds_the_side_that_knows():
-    lexical, dense = {"x": 3.0, "gold": 1.0}, {"gold": 0.9, "x": 0.2}
-    assert choose_weight([(lexical, dense, "gold")] * 3, [0.0, 0.2, 0.8, 1.0]) >= 0.8
-    assert choose_weight([(dense, lexical, "gold")] * 3, [0.0, 0.2, 0.8, 1.0]) <= 0.2
 
 
 def test_reciprocal_ranks_by_hand():

@@ -76,8 +76,9 @@ def train_steps(
 
 
 def without_attention_dropout(model: torch.nn.Module) -> None:
-    """Switch the dropout of attention off for good, and leave that of states: with it attention takes the slow path,
-    and a step of 24 passages 6.0 CPU seconds instead of 4.2.
+    """Switch the dropout of attention off for good: with it attention takes the slow path. That of states stays.
+
+    Without any dropout a step of 24 passages took 4.2 CPU seconds instead of 6.0.
     """
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout) and name.endswith("self.dropout"):

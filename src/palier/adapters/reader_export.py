@@ -4,22 +4,19 @@ Weights are rounded per output channel, activations at run time (dynamic quantis
 served folder needs neither.
 """
 
-import shutil
 import warnings
 from pathlib import Path
 
-import onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from pydantic import ValidationError
 
-from palier.adapters.onnx_reader import CONFIG, MODEL, ReaderConfig
+from palier.adapters.int8_export import write_int8
+from palier.adapters.onnx_reader import CONFIG, ReaderConfig
 from palier.adapters.torch_reader import SpanReader
 from palier.adapters.workspace import write_json
 from palier.errors import IntegrityError
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-FLOAT_MODEL = "model.fp32.onnx"
 OUTPUTS = ("start", "end", "kind")
 
 
@@ -30,16 +27,7 @@ def export_reader(
 
     With ``float_too`` the model before rounding is kept as `FLOAT_MODEL`, to compare with.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    exact, rounded = folder / FLOAT_MODEL, folder / f"{MODEL}.partial"
-    _export_float(model, exact)
-    graph = onnx.load(exact)
-    del graph.graph.value_info[:]  # the exporter notes a transposed weight's old shape; the quantiser refuses it
-    quantize_dynamic(graph, rounded, per_channel=True, weight_type=QuantType.QInt8)
-    rounded.replace(folder / MODEL)
-    if not float_too:
-        exact.unlink()
-    shutil.copyfile(base / "tokenizer.json", folder / "tokenizer.json")
+    write_int8(lambda path: _export_float(model, path), base, folder, float_too=float_too)
     write_json(folder / CONFIG, config.model_dump())
 
 

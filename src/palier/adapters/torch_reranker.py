@@ -5,25 +5,22 @@ first token's state is read, so the last layer computes it alone: the result is 
 is saved, in training as in serving. No dropout: on a processor it trebles the time of a step.
 """
 
-import shutil
 import warnings
 from pathlib import Path
 
-import onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import BertModel
 
+from palier.adapters.int8_export import write_int8
 from palier.adapters.low_rank import merge_pressed
-from palier.adapters.onnx_reranker import CONFIG, MAX_TOKENS, MODEL, RerankerConfig
+from palier.adapters.onnx_reranker import CONFIG, MAX_TOKENS, RerankerConfig
 from palier.adapters.torch_encoder import STARTER_FILE
 from palier.adapters.workspace import write_json
 from palier.errors import IntegrityError, ParamsError
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-FLOAT_MODEL = "model.fp32.onnx"
 
 
 class CrossEncoder(nn.Module):  # type: ignore[misc] # torch comes without types here
@@ -82,13 +79,13 @@ def bare_reranker(base: Path, n_layers: int, seed: int) -> CrossEncoder:
         return CrossEncoder(encoder)
 
 
-def starter_reranker(base: Path, starter: Path, seed: int = 0) -> CrossEncoder:
+def starter_reranker(base: Path, starter: Path) -> CrossEncoder:
     """The first layers of ``base`` with the pressed change in ``starter``, whose config says how many layers.
 
     Raises IntegrityError when the starter was made for another base.
     """
     config = RerankerConfig.model_validate_json((starter / CONFIG).read_text(encoding="utf-8"))
-    model = bare_reranker(base, config.layers, seed)
+    model = bare_reranker(base, config.layers, seed=0)
     try:
         merge_pressed(model.state_dict(), load_file(starter / STARTER_FILE))
     except (KeyError, RuntimeError) as error:
@@ -107,19 +104,10 @@ def export_reranker(
 ) -> None:
     """Write ``folder`` (made if absent): `model.onnx` (int8), `tokenizer.json`, `config.json`.
 
-    Weights are rounded per output channel, activations at run time. ``tokenizer_source`` is a folder with a
+    ``tokenizer_source`` is a folder with a
     `tokenizer.json`. With ``float_too`` the model before rounding is kept as `FLOAT_MODEL`, to compare with.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    exact, rounded = folder / FLOAT_MODEL, folder / f"{MODEL}.partial"
-    _export_float(model, exact)
-    graph = onnx.load(exact)
-    del graph.graph.value_info[:]  # the exporter notes a transposed weight's old shape; the quantiser refuses it
-    quantize_dynamic(graph, rounded, per_channel=True, weight_type=QuantType.QInt8)
-    rounded.replace(folder / MODEL)
-    if not float_too:
-        exact.unlink()
-    shutil.copyfile(tokenizer_source / "tokenizer.json", folder / "tokenizer.json")
+    write_int8(lambda path: _export_float(model, path), tokenizer_source, folder, float_too=float_too)
     write_json(folder / CONFIG, RerankerConfig(max_tokens=max_tokens, layers=model.n_layers).model_dump())
 
 

@@ -5,10 +5,8 @@ own rank fusion needs a paid licence. The price: both ways look only at the cand
 fused scores of two questions cannot be compared; the raw scores travel beside them for that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
-
-import numpy as np
 
 Fusion = Literal["min_max", "rrf"]
 RRF_CONSTANT = 60
@@ -58,25 +56,3 @@ def fuse(
         for key in left.keys() | right.keys()
     }
     return sorted(fused.items(), key=lambda item: (-item[1], item[0]))
-
-
-def choose_weight(
-    questions: Sequence[tuple[Mapping[str, float], Mapping[str, float], str]], weights: Sequence[float]
-) -> float:
-    """The weight with the best mean reciprocal rank of the gold id over (lexical, dense, gold id) triples.
-
-    The middle of the best plateau is taken: neighbours of a peak that is one weight wide are often worse.
-    """
-    quality = np.array([_mean_reciprocal_rank(questions, weight) for weight in weights])
-    best = [weight for weight, value in zip(weights, quality, strict=True) if value >= quality.max() - 0.002]
-    return best[len(best) // 2]
-
-
-def _mean_reciprocal_rank(
-    questions: Sequence[tuple[Mapping[str, float], Mapping[str, float], str]], weight: float
-) -> float:
-    total = 0.0
-    for lexical, dense, gold in questions:
-        ids = [key for key, _ in fuse(lexical, dense, weight)[:10]]
-        total += 1.0 / (ids.index(gold) + 1) if gold in ids else 0.0
-    return total / max(1, len(questions))

@@ -130,7 +130,7 @@ def _tuned(
     if len(rows) < 2:
         return model, {"is_tuned_kept": 0.0}
     size = min(section.batch_passages, len(rows))
-    per_epoch = len(neighbour_batches(bm25_similarity(rows), size, np.random.default_rng(0)))
+    per_epoch = -(-len(rows) // size)
     plan = EncoderPlan(section.epochs * per_epoch, section.learning_rate, batch_passages=size, seed=params.seed)
     losses: list[float] = []
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palier.adapters.catalogue import resolve, sha256_file
+from palier.adapters.int8_export import FLOAT_MODEL
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
 from palier.adapters.reader_adapter import STARTER_FILE, merged, save_lora, starter_reader, with_lora
 from palier.adapters.reader_exam import ExamQuestion, best_threshold, exam_metrics, sit_exam
-from palier.adapters.reader_export import FLOAT_MODEL, export_reader
+from palier.adapters.reader_export import export_reader
 from palier.adapters.reader_training import TrainingPlan, train_reader
 from palier.adapters.reader_windows import WindowCutter
 from palier.adapters.torch_reader import SpanReader, TrainingWindow, training_windows
