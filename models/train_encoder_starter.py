@@ -58,32 +58,70 @@ def passages_of(rows: Sequence[Row], lang: str, rng: np.random.Generator) -> lis
     ]
 
 
-def with_crops(passages: Sequence[TrainingPassage], rng: np.random.Generator) -> list[TrainingPassage]:
-    """Each passage with one more "question": a few words in a row out of it (inverse cloze, Lee et al. 2019)."""
-    cropped = []
+def disturbed(passages: Sequence[TrainingPassage], rng: np.random.Generator) -> list[TrainingPassage]:
+    """Each passage as one round shows it: another cut, and one more "question", a run of words taken out of it.
+
+    Inverse cloze (Lee et al. 2019): nine times in ten the run is gone from the passage, so that its meaning has to be
+    found and not its words. Half of the passages lose up to two fifths at one end, questions one word in twelve: few
+    passages are seen often, and must not be learnt by heart.
+    """
+    shown = []
     for passage in passages:
-        words = passage.text.split()
+        words = passage.text.split(" ")
+        if rng.random() < 0.5:
+            lost = int(rng.integers(1 + 2 * len(words) // 5))
+            words = words[lost:] if rng.random() < 0.5 else words[: len(words) - lost]
         n = int(rng.integers(*CROP_WORDS))
         start = int(rng.integers(max(1, len(words) - n)))
-        cropped.append(TrainingPassage(passage.text, (*passage.questions, " ".join(words[start : start + n]))))
-    return cropped
+        crop = " ".join(words[start : start + n])
+        if rng.random() < 0.9 and len(words) > 3 * n:
+            words = words[:start] + words[start + n :]
+        asked = tuple(_with_gaps(question, rng) for question in passage.questions)
+        shown.append(TrainingPassage(" ".join(words), (*asked, crop)))
+    return shown
+
+
+def _with_gaps(question: str, rng: np.random.Generator) -> str:
+    return " ".join(word for word in question.split() if rng.random() > 1 / 12) or question
+
+
+def documentation(corpora: Path, lang: str) -> list[TrainingPassage]:
+    """Sections of the documentation in ``lang``, asked for by their headings: more text of another kind."""
+    sections: dict[str, str] = {}
+    for texts in _archives(corpora):
+        for name, text in texts.items():
+            if not name.startswith(f"{lang}/"):
+                continue
+            page = ""
+            for heading, *blocks in filter(None, _sections(text)):
+                title = re.sub(r"\{.*\}", "", heading).strip("# *`")
+                body = "\n".join(block for block in blocks if _kind(block) == "p")
+                if heading.startswith("#") and 25 <= len(body.split()) <= 200:
+                    sections.setdefault(body, f"{page} {title}".strip())
+                page = page or title
+    return [TrainingPassage(body, (heading,)) for body, heading in sections.items()]
 
 
 def translated_blocks(corpora: Path) -> list[TrainingPassage]:
     """Paragraphs that stand in the same place of an English and a French document, each way round."""
     pairs: set[tuple[str, str]] = set()
-    for path in sorted(corpora.glob("*.tar.gz")):
-        with tarfile.open(path) as tar:
-            texts = {
-                member.name.lstrip("./"): file.read().decode()
-                for member in tar
-                if member.name.endswith(".md") and (file := tar.extractfile(member))
-            }
+    for texts in _archives(corpora):
         for name, text in texts.items():
             if name.startswith("en/") and (other := texts.get(f"fr/{name[3:]}")):
                 pairs |= set(_same_places(text, other))
     both = [TrainingPassage(en, (fr,)) for en, fr in sorted(pairs)]
     return both + [TrainingPassage(fr, (en,)) for en, fr in sorted(pairs)]
+
+
+def _archives(corpora: Path) -> Iterator[dict[str, str]]:
+    """Markdown files by name, archive by archive."""
+    for path in sorted(corpora.glob("*.tar.gz")):
+        with tarfile.open(path) as tar:
+            yield {
+                member.name.lstrip("./"): file.read().decode()
+                for member in tar
+                if member.name.endswith(".md") and (file := tar.extractfile(member))
+            }
 
 
 def _same_places(english: str, french: str) -> Iterator[tuple[str, str]]:
@@ -136,13 +174,14 @@ class Rounds:
 
     def _round(self, rng: np.random.Generator) -> list[Sequence[TrainingPassage]]:
         size = self._plan.batch_passages
-        french = with_crops(self._french, rng)
         batches: list[Sequence[TrainingPassage]] = []
         for _ in range(2):
+            french = disturbed(self._french, rng)
             batches += [[french[i] for i in rows] for rows in neighbour_batches(self.similar["fr"], size, rng)]
         chosen = rng.permutation(len(self._english))[:EVERY_ENGLISH_ROUND]
         near = self.similar["en"][np.ix_(chosen, chosen)]
-        batches += [[self._english[chosen[i]] for i in rows] for rows in neighbour_batches(near, size, rng)]
+        english = disturbed([self._english[i] for i in chosen], rng)
+        batches += [[english[i] for i in rows] for rows in neighbour_batches(near, size, rng)]
         order = rng.permutation(len(self._translated))[: len(self._translated) // 2]
         batches += [[self._translated[i] for i in order[at : at + 2 * size]] for at in range(0, len(order), 2 * size)]
         return [batches[i] for i in rng.permutation(len(batches))]
@@ -188,9 +227,13 @@ def train(args: argparse.Namespace) -> None:
     english, french = (passages_of(rows, lang, rng) for lang in ("en", "fr"))
     plan = EncoderPlan(args.steps, args.learning_rate, seed=args.seed, n_threads=args.threads)
     translated = translated_blocks(args.corpora)
+    english, french = english + documentation(args.corpora, "en"), french + documentation(args.corpora, "fr")
     rounds = Rounds(english, french, translated, plan)
     print(json.dumps({"english": len(english), "french": len(french), "translated": len(translated) // 2}), flush=True)
     model = load_encoder(resolve("all-minilm-l6-v2"))
+    if args.from_starter:
+        model = load_encoder(resolve("all-minilm-l6-v2"), resolve("encoder-starter"))
+        rounds.remine({"en": own_similarity(model, english), "fr": own_similarity(model, french)})
     if args.start:
         blend(model, model.state_dict(), average(args.start), args.start_share)
         rounds.remine({"en": own_similarity(model, english), "fr": own_similarity(model, french)})
@@ -203,9 +246,9 @@ def train(args: argparse.Namespace) -> None:
         if step % 20 == 0 or step == 5:
             seconds = round(time.monotonic() - started)
             print(json.dumps({"step": step, "loss": round(float(np.mean(losses[-20:])), 4), "s": seconds}), flush=True)
-        if step == plan.n_steps * 2 // 5 and not args.start:
+        if step == plan.n_steps * 2 // 5 and not (args.start or args.from_starter):
             rounds.remine({"en": own_similarity(model, english), "fr": own_similarity(model, french)})
-        if step % (plan.n_steps // 5) == 0:
+        if step % max(1, plan.n_steps // 8) == 0:
             save_file(model.state_dict(), args.work / f"weights-{step}.safetensors")
             model.eval()
             scores = {lang: round(validation_ndcg(model, held_out, lang), 4) for lang in ("en", "fr")}
@@ -236,13 +279,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--corpora", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="weights of each fifth and of the end")
+    parser.add_argument("--work", type=Path, required=True, help="weights of each eighth and of the end")
     parser.add_argument("--out", type=Path, required=True, help="adapter.safetensors goes here")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--learning-rate", type=float, default=1.5e-4)
     parser.add_argument(
         "--start", type=Path, nargs="*", help="begin from the average of these, with neighbours by the encoder itself"
     )
+    parser.add_argument("--from-starter", action="store_true", help="begin from the committed starter, likewise")
     parser.add_argument("--start-share", type=float, default=1.0, help="of that average, 0..1; the rest is the base")
     parser.add_argument("--share", type=float, default=1.0, help="of the tuned weights, 0..1")
     parser.add_argument("--average", type=Path, nargs="*", help="finish with the mean of these weights")

@@ -34,6 +34,7 @@ from palier.adapters.reader_exam import ExamQuestion, best_threshold, exam_metri
 from palier.adapters.reader_export import export_reader
 from palier.adapters.reader_training import TrainingPlan, train_reader
 from palier.adapters.reader_windows import WindowCutter
+from palier.adapters.torch_encoder import load_encoder
 from palier.adapters.torch_reader import (
     SpanReader,
     TrainingWindow,
@@ -48,7 +49,6 @@ from palier.domain.spans import occurrences
 
 MAX_TOKENS = 224
 FOREIGN_SHARE = {"fr": 0.2, "en": 0.15}  # rows beside a passage without the answer, per answerable row
-UNANSWERABLE_SHARE = 0.2  # SQuAD 2.0's unanswerable rows, per answerable English row
 MASK_ID = 103
 RANK = 64
 SERVED_TOKENS = 320
@@ -64,6 +64,8 @@ class Pools:
     english: Sequence[TrainingWindow]
     unanswerable: Sequence[TrainingWindow]
     foreign: dict[str, Sequence[TrainingWindow]]
+    unanswerable_share: float
+    """SQuAD 2.0's unanswerable rows of an epoch, per answerable English row."""
 
     def epoch(self, n_rows: dict[str, int], seed: int, number: int) -> list[TrainingWindow]:
         """A sample of ``n_rows`` answerable rows per language, with its share of rows without an answer."""
@@ -71,7 +73,7 @@ class Pools:
         return [
             *_sample(self.french, n_rows["fr"], rng),
             *_sample(self.english, n_rows["en"], rng),
-            *_sample(self.unanswerable, int(UNANSWERABLE_SHARE * n_rows["en"]), rng),
+            *_sample(self.unanswerable, int(self.unanswerable_share * n_rows["en"]), rng),
             *_sample(self.foreign["fr"], int(FOREIGN_SHARE["fr"] * n_rows["fr"]), rng),
             *_sample(self.foreign["en"], int(FOREIGN_SHARE["en"] * n_rows["en"]), rng),
         ]
@@ -115,7 +117,9 @@ def foreign_examples(rows: Sequence[Row], rng: np.random.Generator) -> list[Read
     return examples
 
 
-def make_pools(rows: Sequence[Row], cutter: WindowCutter, rng: np.random.Generator) -> Pools:
+def make_pools(
+    rows: Sequence[Row], cutter: WindowCutter, rng: np.random.Generator, unanswerable_share: float = 0.0
+) -> Pools:
     """Windows of all rows; an answerable row whose answer falls out of the window is dropped."""
 
     def windows(examples: Sequence[ReadingTask], kind: int | None) -> list[TrainingWindow]:
@@ -134,6 +138,7 @@ def make_pools(rows: Sequence[Row], cutter: WindowCutter, rng: np.random.Generat
             lang: windows(foreign_examples([row for row in rows if row["lang"] == lang], rng), 0)
             for lang in ("en", "fr")
         },
+        unanswerable_share=unanswerable_share,
     )
 
 
@@ -182,7 +187,7 @@ def train(base: Path, args: argparse.Namespace) -> SpanReader:
     """The trained reader; weights of each epoch and the checkpoint lie in ``args.work``."""
     cutter = WindowCutter(base, MAX_TOKENS)
     rng = np.random.default_rng(args.seed)
-    pools = make_pools(read_rows(args.data, ["train"]), cutter, rng)
+    pools = make_pools(read_rows(args.data, ["train"]), cutter, rng, args.unanswerable_share)
     held_out = make_pools(read_rows(args.data, ["validation"]), cutter, rng)
     checks: dict[str, Sequence[TrainingWindow]] = {
         "fr": held_out.french,
@@ -199,10 +204,16 @@ def train(base: Path, args: argparse.Namespace) -> SpanReader:
         save_file(model.state_dict(), args.work / f"weights-{epoch + 1}.safetensors")
 
     def progress(done: int, _total: int, what: str) -> None:
+        if done % args.check_steps == 0:
+            losses = {name: round(loss, 3) for name, loss in validation_losses(model, checks).items()}
+            print(json.dumps({"step": done, "validation_loss": losses}), flush=True)
         if done % 50 == 0:
             print(f"step {done}: {what}", file=sys.stderr, flush=True)
 
-    model = bare_reader(base, args.seed)
+    model = bare_reader(base, args.seed, dropout=args.dropout)
+    if args.from_encoder:
+        encoder = load_encoder(base, resolve("encoder-starter"))[0].model.state_dict()
+        model.encoder.load_state_dict({name: encoder[name] for name in model.encoder.state_dict()})
     if args.start:
         model.load_state_dict(average(args.start))
         save_file(model.state_dict(), args.work / "start.safetensors")
@@ -241,8 +252,12 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--french-rows", type=int, default=5000, help="answerable ones, of each epoch")
     parser.add_argument("--english-rows", type=int, default=2400)
+    parser.add_argument("--unanswerable-share", type=float, default=0.2, help="of SQuAD 2.0, per English row")
     parser.add_argument("--mask-share", type=float, default=0.06, help="passage tokens hidden in training")
     parser.add_argument("--start", type=Path, nargs="*", help="begin from the average of these weights")
+    parser.add_argument("--dropout", type=float, default=0.1, help="of states, in training")
+    parser.add_argument("--from-encoder", action="store_true", help="begin from the starter encoder, not the base")
+    parser.add_argument("--check-steps", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--finish-only", action="store_true", help="press the weights of --start, or those in --work")

@@ -2,10 +2,12 @@
 
     python models/train_reranker_starter.py --data DIR --encoder FOLDER --work DIR --out models/reranker-starter
 
-The first three layers of the starter reader, which reads question and passage together already, learn with a new head
-to tell a question's own passage from those that BM25 and the encoder put near it (``--encoder``: its int8 ONNX folder).
-Passages that hold an answer of the question are no counter-examples. What is committed is a change of the base alone:
-a reader that is trained again does not touch it. Titles are split by hash (`palier.domain.title_split`); only training
+The first layers of the starter reader, which reads question and passage together already, learn with a new head to
+tell a question's own passage from those that BM25 and the encoder put near it (``--encoder``: its int8 ONNX folder).
+Passages that hold an answer of the question are no counter-examples. Six layers make a teacher (``--layers 6``),
+three a student that learns from the teacher's marks as well (``--teacher``). What is committed is a change of the
+base alone: a reader that is trained again does not touch it.
+Titles are split by hash (`palier.domain.title_split`); only training
 titles are read into the weights.
 """
 
@@ -14,7 +16,7 @@ titles are read into the weights.
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,41 +85,64 @@ def inputs_of(cutter: PairCutter, pairs: Sequence[tuple[str, str]]) -> dict[str,
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
 
-def choice_loss(
-    model: CrossEncoder, cutter: PairCutter, picked: Sequence[tuple[Choice, Sequence[str]]]
-) -> torch.Tensor:
-    """Cross-entropy of the own passage among equally many counter-examples for each question."""
+Picked = Sequence[tuple[Choice, Sequence[str]]]
+
+
+def marks(model: CrossEncoder, cutter: PairCutter, picked: Picked) -> torch.Tensor:
+    """Logits of shape (questions, 1 + counter-examples), the own passage first."""
     pairs = [(choice.question, text) for choice, others in picked for text in (choice.own, *others)]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(**inputs_of(cutter, pairs)).float().view(len(picked), -1)
-    return torch.nn.functional.cross_entropy(logits, torch.zeros(len(picked), dtype=torch.long))
+        return model(**inputs_of(cutter, pairs)).float().view(len(picked), -1)
 
 
-def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> None:
+def choice_loss(given: torch.Tensor, taught: torch.Tensor | None) -> torch.Tensor:
+    """Cross-entropy of the own passage among the counter-examples; half of it that of the teacher's marks, if any."""
+    own = torch.nn.functional.cross_entropy(given, torch.zeros(len(given), dtype=torch.long))
+    if taught is None:
+        return own
+    return (own + torch.nn.functional.cross_entropy(given, taught.softmax(1))) / 2
+
+
+class Lessons:
+    """Questions of both languages in turn, each with counter-examples drawn anew whenever it comes."""
+
+    def __init__(self, pools: Mapping[str, Sequence[Choice]], args: argparse.Namespace) -> None:
+        self._pools, self._n_others = pools, args.others
+        self._rng = np.random.default_rng(args.seed)
+        self._queues: dict[str, list[Choice]] = {lang: [] for lang in pools}
+
+    def draw(self, lang: str, n: int) -> Picked:
+        """``n`` questions of ``lang``; none comes twice before all came once."""
+        return [self._one(lang) for _ in range(n)]
+
+    def _one(self, lang: str) -> tuple[Choice, Sequence[str]]:
+        pool, queue, rng = self._pools[lang], self._queues[lang], self._rng
+        if not queue:
+            queue.extend(pool[i] for i in rng.permutation(len(pool)))
+        choice = queue.pop()
+        drawn = rng.choice(len(choice.others), self._n_others, replace=len(choice.others) < self._n_others)
+        return choice, [choice.others[i] for i in drawn]
+
+
+def train(args: argparse.Namespace, model: CrossEncoder, teacher: CrossEncoder | None, cutter: PairCutter) -> None:
+    """Weights of the best quarter by validation titles, both languages together, lie in ``args.work`` at the end."""
     torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
     encoder = OnnxEncoder(args.encoder)
     rows, held_out = read_rows(args.data, ["train"]), read_rows(args.data, ["validation"])
-    pools = {lang: mine(rows, lang, encoder, near=NEAR) for lang in ("en", "fr")}
+    lessons = Lessons({lang: mine(rows, lang, encoder, near=NEAR) for lang in ("en", "fr")}, args)
     checks = {lang: mine(held_out, lang, encoder, near=10)[:: args.check_every] for lang in ("en", "fr")}
-    print(json.dumps({lang: len(pool) for lang, pool in pools.items()}), flush=True)
     model.encoder.embeddings.requires_grad_(False)
     learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learnt, lr=args.learning_rate, weight_decay=0.01)
-    rng, started, losses = np.random.default_rng(args.seed), time.monotonic(), []
-    queues: dict[str, list[Choice]] = {"en": [], "fr": []}
+    started, losses, best = time.monotonic(), [], 0.0
+    model.train()
     for step in range(args.steps):
-        lang = "fr" if step % 2 else "en"
-        picked = []
-        for _ in range(args.questions):
-            if not queues[lang]:
-                queues[lang] = [pools[lang][i] for i in rng.permutation(len(pools[lang]))]
-            choice = queues[lang].pop()
-            drawn = rng.choice(len(choice.others), args.others, replace=len(choice.others) < args.others)
-            picked.append((choice, [choice.others[i] for i in drawn]))
-        warm_up = args.steps // 20
-        rate = min((step + 1) / max(1, warm_up), (args.steps - step) / max(1, args.steps - warm_up))
-        optimiser.param_groups[0]["lr"] = args.learning_rate * rate
-        loss = choice_loss(model, cutter, picked)
+        picked = lessons.draw("fr" if step % 2 else "en", args.questions)
+        with torch.inference_mode():
+            taught = marks(teacher, cutter, picked) if teacher else None
+        optimiser.param_groups[0]["lr"] = args.learning_rate * _rate(step, args.steps)
+        loss = choice_loss(marks(model, cutter, picked), taught)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learnt, 1.0)
@@ -127,8 +152,17 @@ def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> 
             told = {"step": step + 1, "loss": round(float(np.mean(losses[-50:])), 4)}
             print(json.dumps(told | {"s": round(time.monotonic() - started)}), flush=True)
         if (step + 1) % max(1, args.steps // 4) == 0:
-            print(json.dumps({"validation_mrr": validation(model, cutter, checks)}), flush=True)
-            save_file(model.state_dict(), args.work / WEIGHTS)
+            found = validation(model, cutter, checks)
+            print(json.dumps({"step": step + 1, "validation_mrr": found}), flush=True)
+            if sum(found.values()) > best:
+                best = sum(found.values())
+                save_file(model.state_dict(), args.work / WEIGHTS)
+
+
+def _rate(step: int, n_steps: int) -> float:
+    """The share of the learning rate: up over a twentieth of the steps, then down to zero."""
+    warm_up = n_steps // 20
+    return min((step + 1) / max(1, warm_up), (n_steps - step) / max(1, n_steps - warm_up))
 
 
 def validation(model: CrossEncoder, cutter: PairCutter, checks: dict[str, list[Choice]]) -> dict[str, float]:
@@ -148,9 +182,9 @@ def validation(model: CrossEncoder, cutter: PairCutter, checks: dict[str, list[C
     return found
 
 
-def from_reader(base: Path, n_layers: int, seed: int) -> CrossEncoder:
+def from_reader(base: Path, n_layers: int, seed: int, dropout: float) -> CrossEncoder:
     """A reranker whose embeddings and layers are the first ones of the starter reader."""
-    model = bare_reranker(base, n_layers, seed)
+    model = bare_reranker(base, n_layers, seed, dropout=dropout)
     reader = starter_reader(base, resolve("reader-starter"), seed).state_dict()
     model.load_state_dict({name: reader.get(name, weight) for name, weight in model.state_dict().items()})
     return model
@@ -176,6 +210,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--check-every", type=int, default=4, help="of so many validation questions one is asked")
     parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--dropout", type=float, default=0.1, help="of states, in training")
+    parser.add_argument("--teacher", type=Path, help=f"{WEIGHTS} of a larger reranker to learn from as well")
+    parser.add_argument("--teacher-layers", type=int, default=6)
     parser.add_argument("--rank", type=int, default=64, help="of each matrix's change against the base")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
@@ -184,7 +221,11 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     base = resolve("all-minilm-l6-v2")
     if not args.finish_only:
-        train(args, from_reader(base, args.layers, args.seed), PairCutter(base))
+        teacher = bare_reranker(base, args.teacher_layers, 0) if args.teacher else None
+        if teacher:
+            teacher.load_state_dict(load_file(args.teacher))
+            teacher.eval()
+        train(args, from_reader(base, args.layers, args.seed, args.dropout), teacher, PairCutter(base))
     finish(args, base)
 
 

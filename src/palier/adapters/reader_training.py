@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from palier.adapters.torch_reader import (
     SpanReader,
@@ -74,7 +74,7 @@ def train_reader(
     optimizer = torch.optim.AdamW(
         _decay_groups(model, plan.weight_decay), lr=plan.learning_rate, betas=(0.9, 0.98), fused=True
     )
-    position = _load_checkpoint(checkpoint, model, optimizer) if checkpoint.is_file() else Position()
+    position = load_checkpoint(checkpoint, model, optimizer) if checkpoint.is_file() else Position()
     resumed_from, started = position.seconds, time.monotonic()
     model.train()
     with ThreadPoolExecutor(plan.n_threads) as workers:
@@ -109,6 +109,7 @@ def _one_step(
     for group in optimizer.param_groups:
         group["lr"] = plan.learning_rate * min(1.0, (done + 1e-3) / WARMUP_SHARE) * (1 - done)
     optimizer.zero_grad()
+    torch.manual_seed(plan.seed * 1_000_003 + step)  # dropout, where the model has any, resumes as well
     parts = [rows[part :: plan.n_threads] for part in range(plan.n_threads)]
     jobs = [
         workers.submit(_backward, model, part, len(part) / len(rows), (plan.seed, 1, step, index), plan)
@@ -179,7 +180,7 @@ def _report(plan: TrainingPlan, loss: float, epoch: int, done: float, seconds: f
     return f"{report}, about {seconds / max(done, 1e-6) * (1 - done) / 60:.1f} min left"
 
 
-def save_checkpoint(path: Path, model: SpanReader, optimizer: torch.optim.Optimizer, position: Position) -> None:
+def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
     """Trained weights, the optimiser's moments and the position, written beside and then switched."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
@@ -194,7 +195,8 @@ def save_checkpoint(path: Path, model: SpanReader, optimizer: torch.optim.Optimi
     partial.replace(path)
 
 
-def _load_checkpoint(path: Path, model: SpanReader, optimizer: torch.optim.Optimizer) -> Position:
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
+    """Put back what `save_checkpoint` wrote, into ``model`` and ``optimizer``; says where that run stood."""
     with safe_open(path, "pt") as stored:
         meta = stored.metadata()
         names = set(stored.keys())
