@@ -45,7 +45,8 @@ from palier.adapters.catalogue import sha256_file
 from palier.adapters.embedding_cache import embed_remembered
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reranker import MODEL, OnnxReranker
-from palier.adapters.search import Encoder, HybridRetriever, connect, dense_body, lexical_body, search_many, wait_ready
+from palier.adapters.search import Encoder, HybridRetriever, connect, search_many, wait_ready
+from palier.adapters.search_bodies import dense_body, lexical_body
 from palier.adapters.search_index import (
     create_index,
     delete_indexes,

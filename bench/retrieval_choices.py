@@ -46,7 +46,7 @@ def _rankings(
     candidates = retriever.candidates(question)
     constant = params.rrf_constant.get(question.lang, 60)
     rankings: dict[tuple[str, ...], Sequence[Hit]] = {
-        ("dense_weight", f"{weight:.2f}"): candidates.fused(weight, 10, params.fusion, constant)
+        ("dense_weight", f"{weight:.2f}"): candidates.fused(weight, 10, params.fusion, constant, params.wording_weight)
         for weight in DENSE_WEIGHTS
     }
     if reranker is not None:

@@ -43,7 +43,8 @@ from palier.adapters.bulk_embedding import EmbedBlocks, Workforce, bulk_embedder
 from palier.adapters.embedding_cache import EmbeddingCache
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reranker import OnnxReranker
-from palier.adapters.search import HybridRetriever, connect, dense_body, lexical_body, search_many, wait_ready
+from palier.adapters.search import HybridRetriever, connect, search_many, wait_ready
+from palier.adapters.search_bodies import dense_body, lexical_body
 from palier.adapters.search_index import create_index, delete_indexes, fill_index, index_mapping
 from palier.domain.answering import Question
 from palier.domain.documents import Passage

@@ -21,8 +21,9 @@ from typing import Any
 from bench.report import read_qa, tell
 from palier.adapters.formats import UnreadableFileError
 from palier.adapters.formats.html import read_html
-from palier.adapters.formats.markdown import read_markdown
+from palier.adapters.formats.markdown import read_blocks, read_markdown
 from palier.domain.answering import Question
+from palier.domain.blocks import Block
 from palier.domain.documents import Document, Passage
 from palier.domain.language import detect_language
 from palier.domain.passages import split_document
@@ -162,5 +163,7 @@ def _read_file(name: PurePosixPath, read: Callable[[], bytes], count: SourceCoun
     yield _document(name.as_posix(), content.text, content.title, content.blocks)
 
 
-def _document(name: str, text: str, title: str, blocks: Any = None) -> Document:
-    return Document(name, detect_language(text[:5000]), title, text, name, "", blocks=blocks)
+def _document(name: str, text: str, title: str, blocks: tuple[Block, ...] | None = None) -> Document:
+    """Text without blocks of its own is read as Markdown."""
+    blocks = read_blocks(text) if blocks is None else blocks
+    return Document(name, detect_language(text[:5000]), title, text, name, "", blocks)

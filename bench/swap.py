@@ -34,7 +34,7 @@ from bench.exported_models import exported_encoder
 from bench.report import Report, percentile, tell
 from palier.adapters.embedding_cache import embed_remembered
 from palier.adapters.index_fence import forget_alias, make_live, take_token
-from palier.adapters.index_gate import without_reranker
+from palier.adapters.index_gate import as_indexed
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.search import HybridRetriever, connect, wait_ready
 from palier.adapters.search_index import (
@@ -341,7 +341,7 @@ class Site:
 
     def _retriever(self, index: str) -> HybridRetriever:
         assert self.encoder is not None
-        return HybridRetriever(self.client, index, self.encoder, without_reranker(self.params.retrieval))
+        return HybridRetriever(self.client, index, self.encoder, as_indexed(self.params.retrieval))
 
 
 def _params() -> Params:

@@ -29,7 +29,8 @@ from bench.report import Report, every, metric, percentile, read_qa, tell
 from bench.retrieval import prepare, sample
 from palier.adapters.embedding_cache import embed_remembered
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.search import connect, dense_body, search_many, wait_ready
+from palier.adapters.search import connect, search_many, wait_ready
+from palier.adapters.search_bodies import dense_body
 from palier.adapters.search_index import create_index, delete_indexes, fill_index, finish_index, index_mapping
 from palier.domain import ranking_metrics
 from palier.domain.documents import Passage

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from palier.adapters.records import Records
-from palier.domain.answering import Retriever, Rung, Scorer
+from palier.domain.answering import Hit, Question, Retriever, Rung, RungAnswer, Scorer
 from palier.domain.bundle import Manifest
+from palier.domain.guarding import Guard
 from palier.domain.rollout import Active, ReleaseRef, Rollout
+from palier.domain.scoring import TextEncoder
 from palier.settings import Settings
 from serving.background import BackgroundLoop
 from serving.metrics import Metrics
@@ -28,6 +30,14 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5
 RECORDS_AWAY = "The records cannot be read now; the gateway's log has the cause."
 RETRY_REFUSED_S = 30.0
+
+
+class ReleaseScorer(Scorer, Protocol):
+    """A scorer that can say what its score rests on."""
+
+    def explain(
+        self, question: Question, hits: Sequence[Hit], answer: RungAnswer, earlier: Sequence[RungAnswer]
+    ) -> tuple[float, dict[str, float]]: ...
 
 
 class Release(Protocol):
@@ -40,7 +50,11 @@ class Release(Protocol):
     @property
     def rungs(self) -> Mapping[str, Rung]: ...
     @property
-    def scorer(self) -> Scorer: ...
+    def scorer(self) -> ReleaseScorer: ...
+    @property
+    def encoder(self) -> TextEncoder: ...
+    @property
+    def guard(self) -> Guard | None: ...
 
 
 Load = Callable[[Path, Settings], Release]

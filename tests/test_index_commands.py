@@ -1,8 +1,7 @@
 """`palier index` tells what is live and leads back, as text and as JSON."""
 
 import json
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ from elasticsearch import Elasticsearch
 from typer.testing import CliRunner
 
 from palier.__main__ import build_app
-from palier.adapters.index_fence import forget_alias, live_state
-from palier.adapters.search import connect
-from palier.adapters.search_index import add_meta, create_index, delete_indexes, index_mapping, indexes_of
+from palier.adapters.index_fence import live_state
+from palier.adapters.search_index import add_meta, create_index, delete_indexes, index_mapping
 from palier.commands.context import utc_now
 from palier.errors import NotReadyError
 from palier.params import load_params
@@ -24,20 +22,6 @@ from tests.adapters.tiny_encoder import write_tiny_encoder
 Palier = Callable[..., str]
 
 pytestmark = pytest.mark.service
-
-
-@pytest.fixture
-def client(search_url: str) -> Iterator[Elasticsearch]:
-    with connect(search_url, timeout_s=60) as client:
-        yield client
-
-
-@pytest.fixture
-def alias(client: Elasticsearch) -> Iterator[str]:
-    name = f"test-{secrets.token_hex(4)}"
-    yield name
-    delete_indexes(client, list(indexes_of(client, name)))
-    forget_alias(client, name)
 
 
 @pytest.fixture

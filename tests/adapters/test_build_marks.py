@@ -4,7 +4,6 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,16 +19,13 @@ from palier.adapters.build_marks import (
     only_builder,
 )
 from palier.adapters.index_fence import FENCE, prepare_fence
-from palier.adapters.search import connect
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-@pytest.fixture
-def client(search_url: str) -> Iterator[Elasticsearch]:
-    with connect(search_url, timeout_s=60) as client:
-        prepare_fence(client)
-        yield client
+@pytest.fixture(autouse=True)
+def _fence(client: Elasticsearch) -> None:
+    prepare_fence(client)
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """What is live changes in one step, by the newest decision, whoever else decides at the same moment."""
 
 import contextlib
-import secrets
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -18,27 +16,12 @@ from palier.adapters.index_fence import (
     swap,
     take_token,
 )
-from palier.adapters.search import connect
-from palier.adapters.search_index import add_meta, create_index, delete_indexes, index_mapping
+from palier.adapters.search_index import add_meta, create_index, index_mapping
 from palier.errors import NotReadyError, SearchError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 pytestmark = pytest.mark.service
-
-
-@pytest.fixture
-def client(search_url: str) -> Iterator[Elasticsearch]:
-    with connect(search_url, timeout_s=60) as client:
-        yield client
-
-
-@pytest.fixture
-def alias(client: Elasticsearch) -> Iterator[str]:
-    name = f"test-{secrets.token_hex(4)}"
-    yield name
-    delete_indexes(client, list(client.indices.get(index=f"passages-{name}-*")))
-    forget_alias(client, name)
 
 
 @pytest.fixture

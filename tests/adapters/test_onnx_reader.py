@@ -149,6 +149,15 @@ def test_a_follow_up_is_read_with_what_came_before(reader: OnnxReader) -> None:
     assert ReaderRung("reader", reader, 2, 0.04).answer(question, hits).citations[0].passage_id == "Leeds"
 
 
+def test_the_better_retrieved_passage_wins_where_it_is_told_to_count(reader: OnnxReader) -> None:
+    """Both passages hold an answer; with a large weight retrieval decides, in whatever order they come."""
+    hits = [Hit(Passage(f"p{i}", "d", "en", "", "", _content("York", 10 + i), 1, 1), float(i)) for i in range(2)]
+    rung = ReaderRung("reader", reader, 2, 0.04, retrieval_weight=1000.0)
+    question = Question("When does York close?", "en")
+    for order in (hits, hits[::-1]):
+        assert rung.answer(question, order).citations[0].passage_id == "p1"
+
+
 def test_a_pressed_reader_is_nearly_the_trained_one(trained: SpanReader, base: Path) -> None:
     """With enough rank the kept change is the change, up to half precision."""
     again = bare_reader(base, seed=1)

@@ -55,7 +55,7 @@ def ruled_table(page: Figure, _number: int) -> None:
 def test_headings_paragraphs_lists_and_pages_without_what_repeats_at_the_edges():
     content = read_pdf(pdf_file(chapter, n_pages=3))
     assert content.title == "Chapter 1"
-    told = [(block.page, block.kind, block.lines) for block in content.blocks or ()]
+    told = [(block.page, block.kind, block.lines) for block in content.blocks]
     assert told[:3] == [
         (1, "heading", ("# Chapter 1",)),
         (1, "paragraph", ("The dough rests for a long time in a cool and well-ventilated room until it is soft.",)),
@@ -70,7 +70,7 @@ def test_headings_paragraphs_lists_and_pages_without_what_repeats_at_the_edges()
 
 def test_a_ruled_table_is_a_table_and_stands_once():
     content = read_pdf(pdf_file(ruled_table))
-    assert [(block.kind, block.lines) for block in content.blocks or ()] == [
+    assert [(block.kind, block.lines) for block in content.blocks] == [
         ("paragraph", ("Words above the table.",)),
         ("table", ("| Pizza | Price |", "|---|---|", "| Margherita | 9.50 |", "| Napoli | 11.00 |")),
     ]

@@ -1,9 +1,7 @@
 """Search finds by words and by nearness, in the question's language, from one index at a time, or says why not."""
 
-import secrets
 import threading
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,11 +9,10 @@ from elasticsearch import Elasticsearch
 
 from palier.adapters.index_fence import make_live
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.search import HybridRetriever, connect, without_accents
+from palier.adapters.search import HybridRetriever, connect
 from palier.adapters.search_index import (
     aliased_index,
     create_index,
-    delete_indexes,
     fill_index,
     finish_index,
     index_mapping,
@@ -53,20 +50,6 @@ def passages(version: int = 1) -> list[Passage]:
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> OnnxEncoder:
     words = [word.strip(".:,") for _, text in TEXTS for word in text.lower().split()]
     return OnnxEncoder(write_tiny_encoder(tmp_path_factory.mktemp("encoder"), words))
-
-
-@pytest.fixture
-def client(search_url: str) -> Iterator[Elasticsearch]:
-    with connect(search_url) as client:
-        yield client
-
-
-@pytest.fixture
-def alias(client: Elasticsearch) -> Iterator[str]:
-    """A name of this test's own; every index built for it is deleted afterwards."""
-    name = f"test-{secrets.token_hex(4)}"
-    yield name
-    delete_indexes(client, list(client.indices.get(index=f"passages-{name}-*")))
 
 
 def build(client: Elasticsearch, alias: str, encoder: OnnxEncoder, version: int = 1) -> str:
@@ -108,10 +91,6 @@ def test_words_are_found_by_their_stem_and_without_accents(client: Elasticsearch
     }
     assert "en/page-0#v1" in found["costing"]
     assert max(found["horaire ete"], key=found["horaire ete"].__getitem__) == "fr/page-4#v1"
-
-
-def test_without_accents_is_what_a_hurried_person_types():
-    assert without_accents("Été à l'œuvre, ça coûte 2 €") == "Ete a l'oeuvre, ca coute 2 €"
 
 
 def test_a_question_without_any_known_word_still_gets_the_nearest(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reranker import OnnxReranker
-from palier.adapters.search import HybridRetriever, connect
+from palier.adapters.search import HybridRetriever
 from palier.adapters.search_index import create_index, delete_indexes, fill_index, finish_index, index_mapping
 from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage
@@ -53,12 +53,6 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> OnnxEncoder:
 @pytest.fixture
 def reranker(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     return Watched(OnnxReranker(write_tiny_reranker(tmp_path_factory.mktemp("reranker"), WORDS)))
-
-
-@pytest.fixture(scope="module")
-def client(search_url: str) -> Iterator[Elasticsearch]:
-    with connect(search_url) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from palier.adapters.formats.markdown import read_blocks
 from palier.domain.documents import Document, sha256_text
 from palier.domain.golden import (
     GoldenQuestion,
@@ -48,7 +49,8 @@ def row(**changes: object) -> GoldenQuestion:
 
 
 def passages(words: int = 5):
-    return split_document(Document("en/delivery", "en", "Delivery", TEXT, "en/delivery.md", sha256_text(TEXT)), words)
+    name, blocks = "en/delivery", read_blocks(TEXT)
+    return split_document(Document(name, "en", "Delivery", TEXT, f"{name}.md", sha256_text(TEXT), blocks), words)
 
 
 def test_a_right_row_has_no_findings():

@@ -1,12 +1,14 @@
 """Near-duplicates are marked exactly: as a comparison of all pairs would mark them, and only where figures agree."""
 
 import re
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palier.domain.answering import Hit
 from palier.domain.documents import Lang, Passage
-from palier.domain.near_duplicates import mark_near_duplicates
+from palier.domain.near_duplicates import best_of_each, mark_near_duplicates
 
 WORDS = [f"word{chr(97 + i)}{chr(97 + j)}" for i in range(10) for j in range(10)]
 
@@ -76,3 +78,33 @@ def test_the_quick_way_finds_what_comparing_all_pairs_finds(drafts: list, thresh
 def test_no_passages_and_passages_without_words_are_no_trouble():
     assert marks() == []
     assert marks(passage("a", "— … —"), passage("b", "ok")) == [None, None]
+
+
+def hit(key: str, duplicate_of: str | None = None) -> Hit:
+    return Hit(replace(passage(key, key), duplicate_of=duplicate_of), 1.0)
+
+
+def test_of_a_group_the_best_placed_stays_whether_it_is_the_original_or_not():
+    kept = best_of_each([hit("x"), hit("b", "a"), hit("y"), hit("a"), hit("c", "a")])
+    assert [(item.passage.passage_id, item.near_duplicates) for item in kept] == [
+        ("x", ()),
+        ("b", ("a", "c")),
+        ("y", ()),
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.permutations(range(12)), st.lists(st.integers(0, 3), min_size=12, max_size=12), st.integers(0, 12))
+def test_every_hit_is_kept_or_named_by_a_better_one_of_its_group(order: list[int], groups: list[int], n: int):
+    """Group i has the original i; the original itself may not be among the hits."""
+    hits = [hit(f"{i}", None if i < 4 else f"{groups[i]}") for i in order[:n]]
+    kept = best_of_each(hits)
+    assert [item.passage for item in kept] == [
+        item.passage for item in hits if item.passage in {k.passage for k in kept}
+    ]
+    groups_kept = [item.passage.duplicate_of or item.passage.passage_id for item in kept]
+    assert len(set(groups_kept)) == len(groups_kept)
+    named = [key for item in kept for key in (item.passage.passage_id, *item.near_duplicates)]
+    assert sorted(named) == sorted(item.passage.passage_id for item in hits)
+    places = {item.passage.passage_id: place for place, item in enumerate(hits)}
+    assert all(places[item.passage.passage_id] < places[key] for item in kept for key in item.near_duplicates)

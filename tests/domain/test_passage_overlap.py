@@ -1,5 +1,6 @@
 """A long section's passages may share words; the shared ones are whole sentences or blocks, and lines stay right."""
 
+from palier.adapters.formats.markdown import read_blocks
 from palier.domain.documents import Document
 from palier.domain.passages import split_document
 
@@ -12,7 +13,7 @@ TEXT = (
 
 
 def cut(overlap_words: int) -> list[str]:
-    document = Document("en/a", "en", "Title", TEXT, "en/a.md", "0" * 64)
+    document = Document("en/a", "en", "Title", TEXT, "en/a.md", "0" * 64, read_blocks(TEXT))
     passages = split_document(document, 18, overlap_words=overlap_words)
     lines = TEXT.split("\n")
     for passage in passages:

@@ -1,18 +1,16 @@
 """Building an index reconciles: what is there is reused, what is broken goes, and only new words are embedded."""
 
 import json
-import secrets
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
 
-from palier.adapters.index_gate import without_reranker
+from palier.adapters.index_gate import as_indexed
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.search import HybridRetriever, connect
-from palier.adapters.search_index import aliased_index, create_index, delete_indexes, index_mapping, index_meta
+from palier.adapters.search_index import aliased_index, create_index, index_mapping, index_meta
 from palier.commands.context import utc_now
 from palier.domain.answering import Question
 from palier.errors import NotReadyError, SearchError
@@ -41,21 +39,6 @@ def workspace(tmp_path: Path) -> Path:
         write_document(tmp_path, topic, f"All about {topic} stands here.")
     write_tiny_encoder(tmp_path / "models" / "encoder", ["all", "about", "stands", "here", *TOPICS])
     return tmp_path
-
-
-@pytest.fixture
-def client(search_url: str) -> Iterator[Elasticsearch]:
-    with connect(search_url) as client:
-        yield client
-
-
-@pytest.fixture
-def alias(client: Elasticsearch) -> Iterator[str]:
-    name = f"test-{secrets.token_hex(4)}"
-    yield name
-    metas = client.indices.get_mapping(index="passages-*")
-    ours = [key for key, part in metas.items() if part["mappings"].get("_meta", {}).get("alias") == name]
-    delete_indexes(client, ours)
 
 
 def write_document(workspace: Path, topic: str, text: str) -> None:
@@ -96,7 +79,7 @@ def test_only_changed_passages_are_embedded_and_old_ones_are_gone(
     assert second.index != first.index
     assert (second.n_embedded, second.n_reused) == (1, 4)
     retriever = HybridRetriever(
-        client, alias, OnnxEncoder(workspace / "models" / "encoder"), without_reranker(params.retrieval)
+        client, alias, OnnxEncoder(workspace / "models" / "encoder"), as_indexed(params.retrieval)
     )
     texts = {hit.passage.text for hit in retriever.search(Question("all about hours", "en"), 10)}
     assert "All hours are new." in texts
@@ -111,7 +94,7 @@ def test_an_incremental_build_answers_exactly_like_a_full_one(
     encoder = OnnxEncoder(workspace / "models" / "encoder")
 
     def answers(index: str) -> list[list[dict[str, object]]]:
-        retriever = HybridRetriever(client, index, encoder, without_reranker(params.retrieval))
+        retriever = HybridRetriever(client, index, encoder, as_indexed(params.retrieval))
         return [[asdict(hit) for hit in retriever.search(Question(f"about {t}", "en"), 5)] for t in TOPICS]
 
     incremental = build(params, workspace, client, alias)

@@ -2,20 +2,17 @@
 
 import os
 import random
-import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
 
-from palier.adapters.index_fence import FENCE, forget_alias, live_state
-from palier.adapters.search import connect
-from palier.adapters.search_index import delete_indexes, indexes_of
+from palier.adapters.index_fence import FENCE, live_state
+from palier.adapters.search_index import indexes_of
 from palier.commands.context import utc_now
 from palier.params import Params, load_params
 from palier.settings import repository_root
@@ -48,20 +45,6 @@ def params() -> Params:
     loaded = load_params(repository_root() / "params.yaml")
     limits = loaded.version_documents.model_copy(update={"min_golden_questions": 0})
     return loaded.model_copy(update={"version_documents": limits})
-
-
-@pytest.fixture
-def client(search_url: str) -> Iterator[Elasticsearch]:
-    with connect(search_url, timeout_s=60) as client:
-        yield client
-
-
-@pytest.fixture
-def alias(client: Elasticsearch) -> Iterator[str]:
-    name = f"test-{secrets.token_hex(4)}"
-    yield name
-    delete_indexes(client, list(indexes_of(client, name)))
-    forget_alias(client, name)
 
 
 def edit(workspace: Path, params: Params, version: int) -> None:

@@ -1,8 +1,6 @@
 """An index becomes live only through the gate, only by the newest run, and never at the cost of somebody's work."""
 
 import json
-import secrets
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,10 +11,9 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from palier.adapters.build_marks import Builder, claimed, only_builder
-from palier.adapters.index_fence import FENCE, forget_alias, live_state, make_live, roll_back, take_token
+from palier.adapters.index_fence import FENCE, live_state, make_live, roll_back, take_token
 from palier.adapters.index_gate import Candidate, count_findings, examine
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.search import connect
 from palier.adapters.search_index import (
     add_meta,
     create_index,
@@ -65,20 +62,6 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "golden" / "en.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     write_tiny_encoder(tmp_path / "models" / "encoder", ["the", "eats", "every", "day", *ANIMALS, *FOODS])
     return tmp_path
-
-
-@pytest.fixture
-def client(search_url: str) -> Iterator[Elasticsearch]:
-    with connect(search_url, timeout_s=60) as client:
-        yield client
-
-
-@pytest.fixture
-def alias(client: Elasticsearch) -> Iterator[str]:
-    name = f"test-{secrets.token_hex(4)}"
-    yield name
-    delete_indexes(client, list(indexes_of(client, name)))
-    forget_alias(client, name)
 
 
 def write_document(workspace: Path, i: int, text: str) -> None:

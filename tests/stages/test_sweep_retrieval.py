@@ -2,14 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from elasticsearch import Elasticsearch
 
-from palier.adapters.search import connect
 from palier.errors import NotReadyError
 from palier.params import Params, load_params
 from palier.settings import Settings, repository_root
@@ -32,12 +30,6 @@ GRID: dict[str, Any] = {
 }
 
 pytestmark = pytest.mark.service
-
-
-@pytest.fixture
-def client(search_url: str) -> Iterator[Elasticsearch]:
-    with connect(search_url) as client:
-        yield client
 
 
 @pytest.fixture

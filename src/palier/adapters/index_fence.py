@@ -51,7 +51,7 @@ class LiveState:
 
 
 def prepare_fence(client: Elasticsearch) -> None:
-    """Make the index of counters and marks where it is missing."""
+    """Make the index of counters and marks where it is missing; on return it can be read and written."""
     settings = {"number_of_shards": 1, "auto_expand_replicas": "0-1", "hidden": True}
     mapping = {"dynamic": False, "properties": {"alias": {"type": "keyword"}}}
     with asking(client, f"make the index {FENCE}"):
@@ -59,6 +59,10 @@ def prepare_fence(client: Elasticsearch) -> None:
             # 400: another run has made it since.
             quiet = client.options(ignore_status=400)
             quiet.indices.create(index=FENCE, mappings=mapping, settings=settings)
+        # Whoever came second finds it before its shard has started, which answers nobody yet. Its status says nothing:
+        # a new index is yellow from the first moment.
+        patient = client.options(request_timeout=_SWAP_TIMEOUT_S)
+        patient.cluster.health(index=FENCE, wait_for_active_shards=1, timeout="30s")
 
 
 def take_token(client: Elasticsearch, alias: str, now: datetime) -> int:

@@ -13,14 +13,8 @@ import numpy as np
 from elasticsearch import Elasticsearch
 
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.search import (
-    PASSAGE_FIELDS,
-    HybridRetriever,
-    dense_body,
-    lexical_body,
-    passage_of,
-    search_many,
-)
+from palier.adapters.search import HybridRetriever, passage_of, search_many
+from palier.adapters.search_bodies import PASSAGE_FIELDS, dense_body, lexical_body
 from palier.adapters.search_index import add_meta, asking, index_meta
 from palier.domain import index_gate
 from palier.domain.documents import Lang, Passage
@@ -51,7 +45,7 @@ def examine(client: Elasticsearch, candidate: Candidate, live: str | None, param
 
     Nothing is refused here; see `require`. Raises SearchError when Elasticsearch is away.
     """
-    limits, retrieval = params.build_index, without_reranker(params.retrieval)
+    limits, retrieval = params.build_index, as_indexed(params.retrieval)
     probes = index_gate.choose_probes(candidate.passages)
     findings = count_findings(client, candidate.index, candidate.passages)
     findings += index_gate.probe_findings(list(_probed(client, candidate, probes)))
@@ -77,9 +71,9 @@ def require(report: GateReport, index: str, live: str | None) -> None:
     )
 
 
-def without_reranker(retrieval: RetrievalParams) -> RetrievalParams:
-    """The gate judges the index, not what is read again after it."""
-    return retrieval.model_copy(update={"rerank": {}})
+def as_indexed(retrieval: RetrievalParams) -> RetrievalParams:
+    """The gate judges the index, not what is done with hits afterwards: read again, or left out as near-duplicates."""
+    return retrieval.model_copy(update={"rerank": {}, "collapse_duplicates": False})
 
 
 def count_findings(client: Elasticsearch, index: str, passages: Sequence[Passage]) -> list[str]:
@@ -186,7 +180,7 @@ def _live_scores(
     if live is None or meta is None:
         return None, "no index is live yet"
     if meta.get("settings", {}).get("encoder_sha256") == candidate.encoder.sha256:
-        retrieval = without_reranker(params.retrieval)
+        retrieval = as_indexed(params.retrieval)
         return golden_scores(client, live, rows, candidate.encoder, retrieval), "asked now"
     recorded: Mapping[str, float] | None = meta.get("gate", {}).get("scores")
     return recorded, "recorded" if recorded else "another encoder, and nothing recorded"

@@ -1,13 +1,11 @@
 """From a trained reader to the folder that serves it: ONNX int8, the tokenizer, a config.
 
-Weights are rounded per output channel, activations at run time (dynamic quantisation). Knows torch and onnx; the
-served folder needs neither.
+Knows what a reader's graph returns and what its config says; how a graph is written and rounded is `int8_export`'s.
+The served folder needs no torch.
 """
 
-import warnings
 from pathlib import Path
 
-import torch
 from pydantic import ValidationError
 
 from palier.adapters.int8_export import write_int8
@@ -16,7 +14,6 @@ from palier.adapters.torch_reader import SpanReader
 from palier.adapters.workspace import write_json
 from palier.errors import IntegrityError
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUTS = ("start", "end", "kind")
 
 
@@ -27,7 +24,7 @@ def export_reader(
 
     With ``float_too`` the model before rounding is kept as `FLOAT_MODEL`, to compare with.
     """
-    write_int8(lambda path: _export_float(model, path), base, folder, float_too=float_too)
+    write_int8(model, OUTPUTS, base, folder, float_too=float_too)
     write_json(folder / CONFIG, config.model_dump())
 
 
@@ -38,25 +35,3 @@ def starter_config(starter: Path) -> ReaderConfig:
     except (OSError, ValidationError) as error:
         problem = IntegrityError(f"{starter / CONFIG} is no reader's config ({error}). Restore it from git.")
         raise problem from error
-
-
-def _export_float(model: SpanReader, path: Path) -> None:
-    # A tensor of its own for each input: the exporter takes one tensor given thrice for one input.
-    example = {name: torch.ones((2, 16), dtype=torch.long) for name in INPUTS}
-    batch, tokens = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("tokens", min=4, max=512)
-    shapes = {name: {0: batch, 1: tokens} for name in INPUTS}
-    model.eval()
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the exporter's advice to its own authors
-        torch.onnx.export(
-            model,
-            (),
-            path,
-            kwargs=example,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            dynamic_shapes=shapes,
-            external_data=False,
-            dynamo=True,
-            verbose=False,
-        )

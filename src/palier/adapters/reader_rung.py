@@ -17,23 +17,36 @@ NO_SECOND = 10.0  # the gap to a runner-up where there is none
 
 
 class ReaderRung:
-    """Reads the best ``n_passages`` passages; ``name`` is its place on the ladder."""
+    """Reads the best ``n_passages`` passages; ``name`` is its place on the ladder.
 
-    def __init__(self, name: str, reader: OnnxReader, n_passages: int, cpu_usd_per_hour: float) -> None:
+    Margins of different passages compare badly, so a passage's retrieval score counts too: ``retrieval_weight``
+    logits for each unit of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reader: OnnxReader,
+        n_passages: int,
+        cpu_usd_per_hour: float,
+        retrieval_weight: float = 0.0,
+    ) -> None:
         self.name = name
         self._reader = reader
         self._n_passages = n_passages
         self._usd_per_hour = cpu_usd_per_hour
+        self._retrieval_weight = retrieval_weight
 
     def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
-        """The span with the best margin; an empty text when the margin is below the reader's threshold.
+        """The best span; an empty text when its margin is below the reader's threshold.
 
         Signals, all in logits: `margin` (best span minus null), `null` (of its passage), `second` (gap to the best
         reading that says something else).
         """
         used = hits[: self._n_passages]
         started, busy = time.perf_counter(), time.thread_time()
-        readings = self._reader.read(question.standalone, [hit.passage.content for hit in used])
+        found = self._reader.read(question.standalone, [hit.passage.content for hit in used])
+        readings = sorted(found, key=lambda reading: -self._belief(reading, used))
         busy, latency = time.thread_time() - busy, time.perf_counter() - started
         best = readings[0] if readings else None
         said = best is not None and best.margin >= self._reader.config.null_threshold
@@ -45,6 +58,9 @@ class ReaderRung:
             cost_nanousd=cpu_cost_nanousd(busy, self._usd_per_hour),
             latency_ms=1000 * latency,
         )
+
+    def _belief(self, reading: Reading, used: Sequence[Hit]) -> float:
+        return reading.margin + self._retrieval_weight * used[reading.passage_index].score
 
 
 def _signals(readings: Sequence[Reading], question: Question) -> dict[str, float]:

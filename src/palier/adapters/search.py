@@ -1,36 +1,35 @@
 """Asks Elasticsearch for passages: BM25 and nearest vectors in one request, fused here.
 
-Knows queries and answers, not how an index comes to be (`search_index` does), and uses only what both the official
-image and the embedded node offer. Both searches keep to the question's language: a passage in the other one would be
-cited to somebody who cannot read it. The price: a fact that only the other language's documents hold is not found.
+Knows answers, not how a query is written (`search_bodies`) or an index comes to be (`search_index`), and uses only what
+both the official image and the embedded node offer. Both searches keep to the question's language: a passage in the
+other one would be cited to somebody who cannot read it. The price: a fact that only the other language's documents hold
+is not found. And near-duplicates are told apart after the fusion, so fewer than ``k`` remain where most candidates say
+the same.
 """
 
 import time
-import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, Elasticsearch, TransportError
 from numpy.typing import NDArray
 
+from palier.adapters.search_bodies import PASSAGE_FIELDS, dense_body, lexical_body
 from palier.domain.answering import Hit, Question
 from palier.domain.documents import Lang, Passage
-from palier.domain.fusion import RRF_CONSTANT, Fusion, fuse
+from palier.domain.fusion import RRF_CONSTANT, Fusion, SearchMode, fuse
+from palier.domain.near_duplicates import best_of_each
 from palier.domain.reranking import rerank
+from palier.domain.wording import wording
 from palier.errors import ParamsError, SearchError
 from palier.params import RetrievalParams
 
 TIMEOUT_S = 5.0
 RETRIES = 2
-EXACT_WEIGHT = 0.5
-"""What a word in just this form is worth beside its stem; chosen on training articles (decision 0003)."""
-TIE_BREAKER = 0.3
-ANALYSED_FIELDS = ("title", "headings", "text")
-PASSAGE_FIELDS = tuple(field.name for field in fields(Passage))
-_MIXED_RETRIES = 3
+_TRIES = 4
 
 
 class Encoder(Protocol):
@@ -43,6 +42,43 @@ class Reranker(Protocol):
     """How well each text answers the question: logits, float32 of shape (n,)."""
 
     def score(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+class IndexChoice(Protocol):
+    """Which index a question goes to, and whether what came back can be believed."""
+
+    def name(self) -> str:
+        """An index or an alias to search now; nothing is asked for that."""
+        ...
+
+    def accepts(self, searched: str, found: str | None) -> bool:
+        """Whether what a search of ``searched`` gave may be used; else ask `name` again, which has learned from it.
+
+        ``found`` is the physical index that answered or refused; empty where there were no hits, None where nobody
+        knows. Raises SearchError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OneIndex:
+    """Always the same index or alias, whoever built what stands behind it."""
+
+    index: str
+
+    def name(self) -> str:
+        return self.index
+
+    def accepts(self, searched: str, found: str | None) -> bool:  # noqa: ARG002 (part of the protocol)
+        return True
+
+
+class RefusedSearchError(SearchError):
+    """Elasticsearch answered that it cannot search ``index`` (None where it does not say which) in this way."""
+
+    def __init__(self, message: str, index: str | None) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 def connect(url: str, api_key: str | None = None, *, timeout_s: float = TIMEOUT_S) -> Elasticsearch:
@@ -80,12 +116,27 @@ class Candidates:
     cosine: Mapping[str, float]
     index: str
     """The physical index that both searches read; empty when nothing was found."""
+    wording: Mapping[str, float] = field(default_factory=dict)
+    """How closely each passage words the question, 0..1; empty where nobody asked for it."""
 
     def fused(
-        self, dense_weight: float, k: int, fusion: Fusion = "min_max", rrf_constant: int = RRF_CONSTANT
+        self,
+        dense_weight: float,
+        k: int,
+        fusion: Fusion = "min_max",
+        rrf_constant: int = RRF_CONSTANT,
+        wording_weight: float = 0.0,
     ) -> list[Hit]:
         """The best ``k`` by fused score."""
-        ranked = fuse(self.bm25, self.cosine, dense_weight, fusion, rrf_constant)[:k]
+        ranked = fuse(
+            self.bm25,
+            self.cosine,
+            dense_weight,
+            fusion,
+            rrf_constant,
+            wording=self.wording,
+            wording_weight=wording_weight,
+        )[:k]
         return [
             Hit(self.passages[key], score, self.bm25.get(key), self.cosine.get(key), self.index)
             for key, score in ranked
@@ -93,12 +144,12 @@ class Candidates:
 
 
 class HybridRetriever:
-    """A `Retriever` over one index or alias. Safe to use from several threads."""
+    """A `Retriever` over one index, an alias, or what ``index`` chooses. Safe to use from several threads."""
 
     def __init__(
         self,
         client: Elasticsearch,
-        index: str,
+        index: str | IndexChoice,
         encoder: Encoder,
         params: RetrievalParams,
         reranker: Reranker | None = None,
@@ -110,22 +161,32 @@ class HybridRetriever:
                 "language, or name a train_encoder.reranker and run `palier train-encoder`."
             )
         self._client = client
-        self._index = index
+        self._index = OneIndex(index) if isinstance(index, str) else index
         self._encoder = encoder
         self._params = params
         self._reranker = reranker
 
-    def search(self, question: Question, k: int) -> list[Hit]:
-        """At most ``k`` passages in the question's language, best first; raises SearchError."""
-        depth = self._params.rerank.get(question.lang, 0)
-        hits = self.fused(self.candidates(question), question.lang, max(k, depth))
-        return (self.reranked(question, hits) if depth else hits)[:k]
+    def search(self, question: Question, k: int, mode: SearchMode | None = None) -> list[Hit]:
+        """At most ``k`` passages in the question's language, best first; raises SearchError.
+
+        ``reranked`` is the same as ``hybrid`` in a language that the params do not rerank.
+        """
+        mode = mode or self._params.search_mode(question.lang)
+        if mode == "reranked":
+            depth = self._params.rerank.get(question.lang, 0)
+            return self.reranked(question, self.fused(self.candidates(question), question.lang, max(k, depth)))[:k]
+        if mode == "hybrid":
+            return self.fused(self.candidates(question), question.lang, k)
+        size = max(k, self._params.candidates)
+        return self.fused(self._candidates(self._body_of(question, mode, size)), question.lang, k)
 
     def fused(self, candidates: Candidates, lang: Lang, k: int) -> list[Hit]:
-        """The best ``k`` candidates by what the params say of ``lang``."""
+        """The best ``k`` candidates by what the params say of ``lang``, one of each near-duplicates."""
         weight = self._params.dense_weight.get(lang, 0.5)
         constant = self._params.rrf_constant.get(lang, RRF_CONSTANT)
-        return candidates.fused(weight, k, self._params.fusion, constant)
+        wording_weight = self._params.wording_weight
+        hits = candidates.fused(weight, len(candidates.passages), self._params.fusion, constant, wording_weight)
+        return (best_of_each(hits) if self._params.collapse_duplicates else hits)[:k]
 
     def reranked(self, question: Question, hits: Sequence[Hit]) -> list[Hit]:
         """``hits`` with the first of them reordered by the reranker, as many as the question's language asks for."""
@@ -137,59 +198,36 @@ class HybridRetriever:
 
     def candidates(self, question: Question) -> Candidates:
         """Both searches in one request; asked again when an alias moved between the two of them."""
-        vector = self._encoder.embed([question.standalone])[0]
         size = self._params.candidates
-        bodies = [
-            lexical_body(question.standalone, question.lang, size, self._params.fields, self._params.exact_weight),
-            dense_body(vector, question.lang, size),
-        ]
-        for _ in range(_MIXED_RETRIES):
-            found = _candidates(search_many(self._client, self._index, bodies))
-            if found is not None:
+        found = self._candidates(self._body_of(question, "bm25", size), self._body_of(question, "dense", size))
+        if not self._params.wording_weight:
+            return found
+        texts = {key: passage.content for key, passage in found.passages.items()}
+        return replace(found, wording=wording(question.standalone, texts))
+
+    def _body_of(self, question: Question, mode: Literal["bm25", "dense"], size: int) -> dict[str, Any]:
+        as_of = question.as_of if self._params.only_valid else None
+        if mode == "dense":
+            vector = self._encoder.embed([question.standalone])[0]
+            return dense_body(vector, question.lang, size, as_of=as_of)
+        fields, exact_weight = self._params.fields, self._params.exact_weight
+        return lexical_body(question.standalone, question.lang, size, fields, exact_weight, as_of=as_of)
+
+    def _candidates(self, *bodies: Mapping[str, Any]) -> Candidates:
+        for _ in range(_TRIES):
+            searched = self._index.name()
+            try:
+                found = _found(bodies, search_many(self._client, searched, bodies))
+            except RefusedSearchError as refused:
+                if self._index.accepts(searched, refused.index):
+                    raise
+                continue
+            if found is not None and self._index.accepts(searched, found.index):
                 return found
         raise SearchError(
-            f"The alias {self._index} at {url_of(self._client)} moved {_MIXED_RETRIES} times within one question. "
+            f"The alias {self._index.name()} at {url_of(self._client)} moved {_TRIES} times within one question. "
             "Ask again."
         )
-
-
-def lexical_body(
-    text: str, lang: Lang, size: int, fields: Sequence[str] = ANALYSED_FIELDS, exact_weight: float = EXACT_WEIGHT
-) -> dict[str, Any]:
-    """BM25 over the fields of ``lang``; a passage of another language has none of them.
-
-    ``fields`` count as one field for how rare a word is; a word in the very form that was asked for counts
-    ``exact_weight`` extra, whatever its accents and in whichever field.
-    """
-    stems = {
-        "query": text,
-        "fields": [f"{field}_{lang}" for field in fields],
-        "type": "cross_fields",
-        "tie_breaker": TIE_BREAKER,
-    }
-    should: list[dict[str, Any]] = [{"multi_match": stems}]
-    if exact_weight:
-        should.append({"match": {f"exact_{lang}": {"query": without_accents(text), "boost": exact_weight}}})
-    query = {"bool": {"should": should}}
-    return {"query": query, "size": size, "_source": list(PASSAGE_FIELDS), "track_total_hits": False}
-
-
-def without_accents(text: str) -> str:
-    """``text`` as somebody in a hurry types it: "été" as "ete". Same at indexing and asking, or nothing matches."""
-    bare = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
-    return bare.replace("œ", "oe").replace("Œ", "OE")
-
-
-def dense_body(vector: NDArray[np.float32], lang: Lang, size: int) -> dict[str, Any]:
-    """Nearest vectors among the passages of ``lang``."""
-    knn = {
-        "field": "vector",
-        "query_vector": vector.tolist(),
-        "k": size,
-        "num_candidates": max(100, 2 * size),
-        "filter": {"term": {"lang": lang}},
-    }
-    return {"knn": knn, "size": size, "_source": list(PASSAGE_FIELDS), "track_total_hits": False}
 
 
 def search_many(client: Elasticsearch, index: str, bodies: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -203,28 +241,30 @@ def search_many(client: Elasticsearch, index: str, bodies: Sequence[Mapping[str,
 
 
 def _hits(part: Mapping[str, Any], index: str, url: str) -> list[dict[str, Any]]:
-    failures = part.get("_shards", {}).get("failures")
-    if "error" in part or failures or part.get("timed_out"):
-        cause = part.get("error") or (failures[0]["reason"] if failures else {"type": "timed_out"})
-        raise SearchError(
+    error = part.get("error", {})
+    failures = part.get("_shards", {}).get("failures") or error.get("failed_shards")
+    if error or failures or part.get("timed_out"):
+        cause = error or (failures[0]["reason"] if failures else {"type": "timed_out"})
+        raise RefusedSearchError(
             f"Elasticsearch at {url} could not search {index}: {cause.get('type')}: {cause.get('reason', '')}. "
-            "Run `palier build-index` if the index is missing; else see its log."
+            "Run `palier build-index` if the index is missing; else see its log.",
+            failures[0].get("index") if failures else None,
         )
     hits: list[dict[str, Any]] = part["hits"]["hits"]
     return hits
 
 
-def _candidates(answers: Sequence[Sequence[Mapping[str, Any]]]) -> Candidates | None:
-    """None when the two answers come from different physical indexes."""
-    lexical, dense = answers
+def _found(bodies: Sequence[Mapping[str, Any]], answers: Sequence[Sequence[Mapping[str, Any]]]) -> Candidates | None:
+    """None when the answers come from different physical indexes."""
     indexes = {hit["_index"] for hits in answers for hit in hits}
     if len(indexes) > 1:
         return None
+    pairs = [("knn" in body, hit) for body, hits in zip(bodies, answers, strict=True) for hit in hits]
     return Candidates(
-        passages={hit["_source"]["passage_id"]: passage_of(hit) for hits in answers for hit in hits},
-        bm25={hit["_source"]["passage_id"]: hit["_score"] for hit in lexical},
+        passages={hit["_source"]["passage_id"]: passage_of(hit) for _, hit in pairs},
+        bm25={hit["_source"]["passage_id"]: hit["_score"] for is_dense, hit in pairs if not is_dense},
         # Elasticsearch tells (1 + cosine) / 2, since its scores may not be negative.
-        cosine={hit["_source"]["passage_id"]: 2 * hit["_score"] - 1 for hit in dense},
+        cosine={hit["_source"]["passage_id"]: 2 * hit["_score"] - 1 for is_dense, hit in pairs if is_dense},
         index=next(iter(indexes), ""),
     )
 

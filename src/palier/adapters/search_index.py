@@ -16,7 +16,8 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
 from numpy.typing import NDArray
 
 from palier.adapters.patient_bulk import index_all
-from palier.adapters.search import ANALYSED_FIELDS, search_error, url_of, without_accents
+from palier.adapters.search import search_error, url_of
+from palier.adapters.search_bodies import ANALYSED_FIELDS, without_accents
 from palier.domain.documents import Lang, Passage
 from palier.errors import SearchError
 

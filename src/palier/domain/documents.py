@@ -22,8 +22,8 @@ def sha256_text(text: str) -> str:
 class Document:
     """One source file. ``document_id`` is its path below the documents folder, without the extension.
 
-    ``text`` is what stands in it as text: of Markdown the file itself, of other formats their ``blocks``. Dates of
-    validity are ISO 8601.
+    ``text`` is what stands in it as text: of Markdown the file itself, of other formats the text of their blocks.
+    Dates of validity are ISO 8601.
     """
 
     document_id: str
@@ -32,10 +32,10 @@ class Document:
     text: str
     path: str
     sha256: str
+    blocks: tuple[Block, ...]
+    """What its format's reader found: passages are cut from these."""
     valid_from: str | None = None
     valid_until: str | None = None
-    blocks: tuple[Block, ...] | None = None
-    """What its format's reader found; None where ``text`` is Markdown and tells its own structure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 Fusion = Literal["min_max", "rrf"]
+SearchMode = Literal["bm25", "dense", "hybrid", "reranked"]
+"""Words alone, vectors alone, both fused, and the fused ones read again with the question."""
 RRF_CONSTANT = 60
 """Where nothing else was chosen: the constant of Cormack, Clarke & Büttcher (2009)."""
 
@@ -39,8 +41,14 @@ def fuse(
     dense_weight: float,
     fusion: Fusion = "min_max",
     rrf_constant: int = RRF_CONSTANT,
+    *,
+    wording: Mapping[str, float] | None = None,
+    wording_weight: float = 0.0,
 ) -> list[tuple[str, float]]:
     """(id, score) best first: ``(1 - w) * lexical + w * dense``, both by min-max or by reciprocal rank.
+
+    With ``wording`` (0..1 for each id, see `domain.wording`) the lexical side is ``(1 - v) * lexical + v * wording``,
+    v its weight.
 
     An absent id counts as 0. Where one side is empty the other one decides alone, whatever the weight. Ties keep the
     order of their ids, so that the result does not depend on the order of arrival.
@@ -51,6 +59,9 @@ def fuse(
         left, right = reciprocal_ranks(lexical, rrf_constant), reciprocal_ranks(dense, rrf_constant)
     else:
         left, right = min_max(lexical), min_max(dense)
+    if wording:
+        held = {key: (1 - wording_weight) * left.get(key, 0.0) for key in left.keys() | right.keys()}
+        left = {key: value + wording_weight * wording[key] for key, value in held.items()}
     fused = {
         key: (1 - dense_weight) * left.get(key, 0.0) + dense_weight * right.get(key, 0.0)
         for key in left.keys() | right.keys()

@@ -1,11 +1,12 @@
-"""Marks passages that say nearly the same as an earlier one.
+"""Marks passages that say nearly the same as an earlier one, and keeps them from crowding an answer.
 
 Likeness is the Jaccard index of the sets of three-word runs, and the figures of both must be the same: two price lists
 that differ in one price are two facts. Exact and without chance: prefix filtering (Bayardo, Ma, Srikant 2007,
 "Scaling up all pairs similarity search", section 4) instead of MinHash, since two sets that are alike share at least
 one of their rarest elements. Title and headings do not count: the same words about another shop are marked too, which
-is why such a passage is marked, not dropped. The price: a passage is compared with originals only, so a chain of small
-changes begins a new original where it has drifted too far from the first.
+is why such a passage is marked, not dropped, and which one of a group is shown is decided by the question. The price: a
+passage is compared with originals only, so a chain of small changes begins a new original where it has drifted too far
+from the first; and whoever asks about two shops at once is told their common words once.
 """
 
 import math
@@ -18,6 +19,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from palier.domain.answering import Hit
 from palier.domain.documents import Passage
 
 THRESHOLD = 0.9
@@ -41,6 +43,17 @@ def mark_near_duplicates(passages: Sequence[Passage], threshold: float = THRESHO
                 seen.setdefault(key, []).append(i)
         marked.append(passage if first is None else replace(passage, duplicate_of=passages[first].passage_id))
     return marked
+
+
+def best_of_each(hits: Sequence[Hit]) -> list[Hit]:
+    """``hits``, best first, with only the best of those that are marked as nearly the same; it names the others."""
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        key = hit.passage.duplicate_of or hit.passage.passage_id
+        first = best.get(key)
+        others = (*first.near_duplicates, hit.passage.passage_id) if first else ()
+        best[key] = replace(first, near_duplicates=others) if first else hit
+    return list(best.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from palier.domain.blocks import Block, joined
 from palier.domain.documents import Document, Lang, Passage, passage_id
 from palier.domain.language import passage_language
-from palier.domain.markdown_blocks import read_blocks
 from palier.domain.validity import validity_of
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'»”)\]]*\s+")
@@ -41,7 +40,7 @@ class _Piece:
 def split_document(
     document: Document, passage_words: int, languages: Sequence[Lang] = ("en", "fr"), *, overlap_words: int = 0
 ) -> list[Passage]:
-    """The passages of ``document`` in order; at least one for any text that is not blank.
+    """The passages of ``document`` in order; at least one for any text that its reader made a block of.
 
     ``headings`` is the path of headings above the passage without one that repeats the title; ``text`` is whole
     lines of the file (blocks joined by a blank line), ``start_line`` to ``end_line`` point into the file. A passage
@@ -49,8 +48,7 @@ def split_document(
     second and later passages of a long section begin with the last ``overlap_words`` words, at most, of the one before:
     whole blocks or whole sentences.
     """
-    blocks = read_blocks(document.text) if document.blocks is None else document.blocks
-    blocks = _without_empty_sections(blocks)
+    blocks = _without_empty_sections(document.blocks)
     seen: Counter[tuple[str, str]] = Counter()
     passages = []
     packed = _packed(list(_pieces(blocks, passage_words)), passage_words, document.lang)
@@ -98,12 +96,6 @@ def _language(piece: _Piece, default: Lang) -> Lang:
     """Read off all but code and metadata, which are English whatever the document."""
     prose = (block.text for block in piece.blocks if block.kind not in {"code", "metadata"})
     return passage_language("\n".join(prose), default)
-
-
-def first_heading(text: str) -> str:
-    """Plain words of the first heading, or nothing."""
-    headings = (block.title for block in read_blocks(text) if block.kind == "heading" and block.title)
-    return plain_heading(next(headings, ""))
 
 
 def plain_heading(text: str) -> str:

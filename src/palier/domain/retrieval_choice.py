@@ -74,6 +74,7 @@ class Configuration:
             "fusion": self.setting.fusion,
             "fields": self.setting.fields,
             "exact_weight": self.setting.exact_weight,
+            "wording_weight": self.setting.wording_weight,
             "rerank": {**current.rerank, **depths},
             "rerank_weight": {**current.rerank_weight, **rereads},
         }
@@ -123,7 +124,8 @@ def setting_in_use(params: Params) -> Setting:
     """The setting that `params.yaml` stands for now."""
     now = params.retrieval
     chunking = Chunking(params.version_documents.passage_words, params.version_documents.overlap_words)
-    return Setting(chunking, tuple(now.fields), now.exact_weight, now.candidates, now.fusion)
+    searched = (tuple(now.fields), now.exact_weight, now.candidates, now.fusion, now.wording_weight)
+    return Setting(chunking, *searched)
 
 
 def tuning_in_use(params: Params, lang: Lang) -> Tuning:

@@ -9,7 +9,7 @@ is there, and says how far the interval reaches.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -49,6 +49,7 @@ class Setting:
     exact_weight: float
     candidates: int
     fusion: Fusion
+    wording_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,22 @@ class Found:
     bm25: Mapping[str, float]
     cosine: Mapping[str, float]
     relevant: frozenset[str]
+    wording: Mapping[str, float] = field(default_factory=dict)
 
     def ranking(self, setting: Setting, tuning: Tuning) -> list[str]:
-        """The first ten ids by fused score, from the best ``setting.candidates`` of each search."""
+        """The first ten ids by fused score, from the best ``setting.candidates`` of each search.
+
+        How rare a word is was told by all candidates, so wording is a little off where a setting takes fewer.
+        """
         sides = (_best(self.bm25, setting.candidates), _best(self.cosine, setting.candidates))
-        fused = fuse(*sides, tuning.dense_weight, setting.fusion, tuning.rrf_constant)
+        fused = fuse(
+            *sides,
+            tuning.dense_weight,
+            setting.fusion,
+            tuning.rrf_constant,
+            wording=self.wording,
+            wording_weight=setting.wording_weight,
+        )
         return [key for key, _ in fused[:10]]
 
 

@@ -22,6 +22,7 @@ from palier.adapters.catalogue import sha256_file
 from palier.adapters.documents_folder import read_documents
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reranker import MODEL, OnnxReranker
+from palier.adapters.outcome_recorder import quality, rung_fingerprint
 from palier.adapters.params_file import section_yaml
 from palier.adapters.remembered import Remembered
 from palier.adapters.runtime import load_rungs
@@ -56,7 +57,6 @@ from palier.domain.retrieval_sweep import METRICS, Chunking, Point, choose_point
 from palier.errors import NotReadyError
 from palier.params import LadderParams, Params
 from palier.settings import Settings
-from palier.stages.record_outcomes import quality, rung_fingerprint
 from palier.stages.version_documents import corpus_revision
 
 Progress = Callable[[int, int, str], None]
@@ -228,7 +228,7 @@ class _Sweep:
             self._skipped["answers"] = "there is no reader: run `palier train-reader`, with a reader on the ladder"
             return []
         only = LadderParams(cpu_usd_per_hour=ladder.cpu_usd_per_hour, rungs=readers)
-        loaded = load_rungs(only, self._place.reader, self._params.prompt, settings)
+        loaded = load_rungs(only, self._place.models, self._params.prompt, settings)
         return [
             ReadingRung(rung, readers[name].passages, rung_fingerprint(self._params, name, self._place))
             for name, rung in loaded.items()
@@ -259,6 +259,7 @@ def grid_of(params: Params) -> Grid:
     return Grid(
         fields=list(dict.fromkeys([now.fields, *tried.fields])),
         exact_weights=list(dict.fromkeys([now.exact_weight, *tried.exact_weight])),
+        wording_weights=list(dict.fromkeys([now.wording_weight, *tried.wording_weight])),
         candidates=list(dict.fromkeys([now.candidates, *tried.candidates])),
         tunings={"min_max": tunings_of("min_max", weights, constants), "rrf": tunings_of("rrf", weights, constants)},
     )

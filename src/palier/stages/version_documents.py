@@ -64,7 +64,9 @@ def run(params: Params, workspace: Path, progress: Progress = lambda *_: None) -
     Raises DataGateError listing every finding (the first 20, and how many more).
     """
     place, limits = Workspace(workspace), params.version_documents
-    reading = read_documents(place.documents, params.languages, limits.max_document_bytes)
+    reading = FolderReading()  # without retrieval no answer rests on a document
+    if params.retrieval.searches:
+        reading = read_documents(place.documents, params.languages, limits.max_document_bytes)
     golden = _read_golden(place.golden, params, {item.document_id: item.text for item in reading.documents})
     _gate(reading, golden, params)
     passages: list[Passage] = []
@@ -90,7 +92,7 @@ def _read_golden(folder: Path, params: Params, texts: Mapping[str, str]) -> _Gol
         rows += [row for row in parsed if row.lang in params.languages]
         findings += wrong
     findings += [finding for row in rows for finding in row_findings(row)] + set_findings(rows)
-    stale = [row.id for row in rows if is_stale(row, texts.get(row.document_id))]
+    stale = [row.id for row in rows if params.retrieval.searches and is_stale(row, texts.get(row.document_id))]
     fresh = [row for row in rows if row.id not in set(stale)]
     return _Golden(fresh, stale, [*findings, *_amount_findings(len(fresh), len(stale), params)])
 
@@ -114,7 +116,7 @@ def _gate(reading: FolderReading, golden: _Golden, params: Params) -> None:
     findings = list(golden.findings)
     if reading.bad_share > params.version_documents.max_bad_share:
         findings = [f"documents/{item.path}: {item.reason}" for item in reading.rejected] + findings
-    if not reading.documents:
+    if not reading.documents and params.retrieval.searches:
         findings.append("no document can be used")
     if not findings:
         return
@@ -152,7 +154,7 @@ def _write(
 
 def _document_row(document: Document) -> dict[str, object]:
     """Without its blocks: they say the text over again."""
-    return {key: value for key, value in asdict(replace(document, blocks=None)).items() if key != "blocks"}
+    return {key: value for key, value in asdict(replace(document, blocks=())).items() if key != "blocks"}
 
 
 def _with_passages(rows: Sequence[GoldenQuestion], passages: Sequence[Passage]) -> list[GoldenQuestion]:

@@ -21,8 +21,7 @@ class FileContent:
 
     text: str
     title: str = ""
-    blocks: tuple[Block, ...] | None = None
-    """None: the text is Markdown."""
+    blocks: tuple[Block, ...] = ()
     valid_from: str | None = None
     valid_until: str | None = None
 

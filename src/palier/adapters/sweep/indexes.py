@@ -125,7 +125,7 @@ def fetch(
     found = {}
     for row_id, question in questions.items():
         candidates = retriever.candidates(question)
-        found[row_id] = Found(dict(candidates.bm25), dict(candidates.cosine), gold[row_id])
+        found[row_id] = Found(dict(candidates.bm25), dict(candidates.cosine), gold[row_id], dict(candidates.wording))
     return found
 
 

@@ -31,10 +31,11 @@ class Grid:
     exact_weights: Sequence[float]
     candidates: Sequence[int]
     tunings: Mapping[Fusion, tuple[Tuning, ...]]
+    wording_weights: Sequence[float] = (0.0,)
 
     def settings(self, cut: Cut) -> list[Setting]:
         """Those of one cut, the ones that share a fetch next to each other."""
-        combined = product(self.fields, self.exact_weights, self.candidates, self.tunings)
+        combined = product(self.fields, self.exact_weights, self.candidates, self.tunings, self.wording_weights)
         return [Setting(cut.chunking, *chosen) for chosen in combined]
 
 
@@ -99,8 +100,9 @@ class _CutTrial:
         return Point(setting, tunings, scores, *self._times(setting))
 
     def _candidates(self, setting: Setting) -> dict[str, Found]:
-        """The most candidates that any setting takes; fewer are the first of them."""
-        shared = replace(setting, candidates=self._indexes.max_candidates, fusion="min_max")
+        """The most candidates that any setting takes, with their wording; fewer are the first of them."""
+        most = self._indexes.max_candidates
+        shared = replace(setting, candidates=most, fusion="min_max", wording_weight=1.0)
         if self._fetched is None or self._fetched[0] != shared:
             questions = {key: value for part in self._questions.values() for key, value in part.items()}
             retriever = self._indexes.retriever(self._cut, searching(self._params, shared))
@@ -119,6 +121,6 @@ class _CutTrial:
 def searching(params: RetrievalParams, setting: Setting) -> RetrievalParams:
     """``params`` that search as ``setting`` says; tunings and reranking as they were."""
     changes: dict[str, Any] = {
-        name: getattr(setting, name) for name in ("fields", "exact_weight", "candidates", "fusion")
+        name: getattr(setting, name) for name in ("fields", "exact_weight", "candidates", "fusion", "wording_weight")
     }
     return params.model_copy(update=changes)
