@@ -1,0 +1,259 @@
+"""The writer from training to llama.cpp: real weights, a few real steps, real files."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from palier.adapters.catalogue import resolve, sha256_file
+from palier.adapters.low_rank import merge_pressed
+from palier.adapters.workspace import write_json
+from palier.adapters.writer_adapter import both_changes, gguf_of, learnt_change, load_base, with_lora
+from palier.adapters.writer_exam import exam_metrics, replies_of_llama, replies_of_torch, smallest_good
+from palier.adapters.writer_export import export_writer, regrouped
+from palier.adapters.writer_rows import IGNORED, RowMaker, WriterRow, batch_of
+from palier.adapters.writer_rung import (
+    CONFIG,
+    WRITER_FILE,
+    LlamaCpp,
+    WriterConfig,
+    WriterLimits,
+    WriterRung,
+    tuned_writer,
+    writer_hashes,
+)
+from palier.adapters.writer_training import WriterPlan, backward, own_adapter_off, train_writer, writer_loss
+from palier.domain.answering import Hit, Question
+from palier.domain.documents import Passage
+from palier.domain.prompting import DONT_KNOW
+from palier.domain.writing_tasks import WritingTask
+from palier.errors import IntegrityError
+
+pytestmark = pytest.mark.model
+
+BASE = "smollm2-135m-instruct"
+TASKS = [
+    WritingTask("When does York close?", "en", ("Hours\nYork closes at 22:30.",), "22:30 [1]", ("22:30",)),
+    WritingTask("Quand ferme Lyon ?", "fr", ("Horaires\nLyon ferme à 21 h.",), "21 h [1]", ("21 h",)),
+    WritingTask("When does Bath close?", "en", ("Menu\nThe Regina is £11.",), DONT_KNOW["en"]),
+    WritingTask("Where is it?", "en", ("A\nDogs may come in.", "B\nThe shop is in Leeds."), "in Leeds [2]", ("Leeds",)),
+]
+PLAN = WriterPlan(learning_rate=2e-3, batch_size=2, n_steps=3, seed=1, checkpoint_steps=1)
+
+
+@pytest.fixture(scope="module")
+def base() -> Path:
+    return gguf_of(resolve(BASE))
+
+
+@pytest.fixture(scope="module")
+def maker(base: Path) -> RowMaker:
+    return RowMaker(base, 200)
+
+
+@pytest.fixture(scope="module")
+def plain(base: Path) -> Any:
+    """The base in torch; tests work on copies of it, since loading takes seconds."""
+    return load_base(base)
+
+
+@pytest.fixture(scope="module")
+def trained(plain: Any, maker: RowMaker, tmp_path_factory: pytest.TempPathFactory) -> Sequence[dict[str, torch.Tensor]]:
+    """The change that three steps make, and the one that two steps and a resumed third make."""
+    rows, changes = maker.rows(TASKS), []
+    for name in ("whole", "broken"):
+        checkpoint = tmp_path_factory.mktemp("training") / "checkpoint.safetensors"
+        model = with_lora(copy.deepcopy(plain), rank=4, seed=1)
+        if name == "broken":
+            with pytest.raises(KeyboardInterrupt):
+                train_writer(model, lambda _epoch: rows, PLAN, checkpoint, _killed_after_two)
+            model = with_lora(copy.deepcopy(plain), rank=4, seed=1)
+        train_writer(model, lambda _epoch: rows, PLAN, checkpoint, lambda *_: None)
+        changes.append(learnt_change(model))
+    return changes
+
+
+def _killed_after_two(done: int, _total: int, _what: str) -> None:
+    if done == 2:
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def tuned(plain: Any, trained: Sequence[dict[str, torch.Tensor]]) -> Any:
+    """The base with those three steps merged."""
+    model = copy.deepcopy(plain).eval()
+    merge_pressed(model.state_dict(), trained[0])
+    return model
+
+
+@pytest.fixture(scope="module")
+def exported(base: Path, tuned: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """models/writer with those three steps, in the finest rounding."""
+    folder = tmp_path_factory.mktemp("models") / "writer"
+    export_writer(tuned.state_dict(), base, folder / WRITER_FILE, "Q8_0")
+    write_json(folder / CONFIG, WriterConfig(base=BASE, quantisation="Q8_0", max_words=60).model_dump())
+    return folder
+
+
+def test_a_killed_training_takes_the_steps_that_it_would_have_taken(trained: Sequence[dict[str, torch.Tensor]]) -> None:
+    """Bit for bit; and the steps changed something."""
+    whole, broken = trained
+    assert whole.keys() == broken.keys()
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    assert sum(float(tensor.abs().sum()) for name, tensor in whole.items() if name.endswith(".up")) > 0
+
+
+def test_the_gradient_in_parts_through_merged_weights_is_that_of_the_adapter() -> None:
+    """On a tiny model, against PEFT's own layers and all rows at once; bfloat16 aside."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=64, num_key_value_heads=2, tie_word_embeddings=True, **sizes)
+    torch.manual_seed(1)
+    model = with_lora(LlamaForCausalLM(config), rank=4, seed=1)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        torch.nn.init.normal_(parameter, std=0.1)
+    rng = np.random.default_rng(1)
+    rows = [WriterRow(tuple(rng.integers(64, size=n)), tuple(rng.integers(64, size=3))) for n in (250, 300, 260) * 3]
+    loss = writer_loss(model.get_base_model().model, {}, rows)
+    loss.backward()
+    wanted = torch.cat([parameter.grad.flatten() for parameter in trained])
+    model.zero_grad()
+    with own_adapter_off(model):
+        found = backward(model, rows)
+    gradient = torch.cat([parameter.grad.flatten() for parameter in trained])
+    assert found == pytest.approx(loss.item(), rel=0.01)
+    assert float(torch.cosine_similarity(wanted, gradient, dim=0)) > 0.995
+
+
+def test_the_change_of_three_steps_is_small_enough_to_commit(trained: Sequence[dict[str, torch.Tensor]]) -> None:
+    """Rank 16 is four times this one."""
+    n_bytes = sum(tensor.nbytes for tensor in trained[0].values())
+    assert 4 * n_bytes < 10e6
+
+
+def test_only_the_answer_is_learnt_and_it_ends(maker: RowMaker) -> None:
+    """Labels hold the target and the end of the turn, and nothing of the prompt."""
+    row = maker.row(TASKS[0])
+    assert row is not None
+    labels = batch_of([row, WriterRow((1,), (2,))]).labels
+    assert maker.tokenizer.decode(labels[0][labels[0] != IGNORED]) == "22:30 [1]<|im_end|>"
+    assert labels[1].tolist() == [IGNORED, 2, *[IGNORED] * (len(row) - 2)]
+
+
+def test_a_prompt_is_what_llama_cpp_makes_of_the_same_messages(maker: RowMaker, base: Path) -> None:
+    """Counted in tokens by llama.cpp itself."""
+    model = LlamaCpp(base)
+    for task in TASKS:
+        used = model.chat(task.messages(), 1)["usage"]["prompt_tokens"]
+        assert used == len(maker.prompt(task))
+
+
+def test_a_row_that_is_too_long_is_left_out(base: Path, maker: RowMaker) -> None:
+    long = WritingTask("Why?", "en", ("word " * 300,), "because [1]", ("because",))
+    assert maker.rows([long, *TASKS]) == maker.rows(TASKS)
+
+
+def test_rows_of_heads_are_regrouped_as_pairs() -> None:
+    """Two heads of four rows: halves (0 1 | 2 3) become pairs (0 2 1 3)."""
+    rows = np.arange(8, dtype=np.float32)[:, None]
+    assert regrouped(rows, 2)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+def test_a_base_without_a_change_comes_back_as_it_was(base: Path, plain: Any, tmp_path: Path) -> None:
+    """All metadata, all tensors that tuning leaves alone, and, rounded finer than before, every weight."""
+    target = tmp_path / "same.gguf"
+    export_writer(plain.state_dict(), base, target, "Q8_0")
+    before, after = gguf.GGUFReader(base), gguf.GGUFReader(target)
+    assert after.fields["palier.base_sha256"].contents() == sha256_file(base)
+    for name, field in before.fields.items():
+        if not name.startswith("GGUF.") and name != "general.file_type":
+            assert after.fields[name].contents() == field.contents(), name
+    kept = {tensor.name: tensor for tensor in after.tensors}
+    assert [tensor.name for tensor in before.tensors] == [tensor.name for tensor in after.tensors]
+    for old in before.tensors:
+        new = kept[old.name]
+        one, two = (gguf.quants.dequantize(tensor.data, tensor.tensor_type) for tensor in (old, new))
+        assert np.abs(one - two).max() <= np.abs(one).max() / 100, old.name
+
+
+def test_llama_cpp_writes_what_torch_writes(maker: RowMaker, exported: Path, tuned: Any) -> None:
+    """The same greedy replies from the exported file, the heads' rows regrouped, as from the weights themselves."""
+    replies = replies_of_llama(LlamaCpp(exported / WRITER_FILE), TASKS, 12)
+    assert sum(a == b for a, b in zip(replies, replies_of_torch(tuned, maker, TASKS, 12), strict=True)) >= 3
+    assert all("\n" not in reply for reply in replies)
+
+
+def test_a_tuned_writer_answers_on_the_ladder_with_a_citation(exported: Path) -> None:
+    """Two passages, no reader: the nearest words point, the answer cites a passage, and its cost is its seconds."""
+    config = tuned_writer(exported, BASE)
+    assert config is not None
+    limits = WriterLimits(2, config.max_words, 12)
+    rung = WriterRung("writer", LlamaCpp(exported / WRITER_FILE), None, limits, prompt="p", cpu_usd_per_hour=0.04)
+    texts = {"hours": "York closes at 22:30. Dogs may come in.", "menu": "The Regina is £11."}
+    hits = [Hit(Passage(f"{key}#1", key, "en", key, "", text, 1, 1), 0.5) for key, text in texts.items()]
+    answer = rung.answer(Question("When does York close?", "en"), hits)
+    assert bool(answer.text) == bool(answer.citations)
+    for citation in answer.citations:
+        assert citation.quote in texts[citation.document_id]
+    assert answer.cost_nanousd == pytest.approx(answer.latency_ms / 1000 * 0.04 / 3600 * 1e9, abs=1)
+
+
+def test_what_a_writer_answers_with_is_known_by_its_hashes(exported: Path, tmp_path: Path) -> None:
+    """The tuned files where they are of the rung's model, else the catalogue's."""
+    assert tuned_writer(exported, "another-model") is None
+    assert writer_hashes(exported.parent, BASE)[f"writer/{WRITER_FILE}"] == sha256_file(exported / WRITER_FILE)
+    assert list(writer_hashes(tmp_path, BASE)) == ["SmolLM2-135M-Instruct.Q4_1.gguf"]
+    (exported / CONFIG).rename(tmp_path / CONFIG)
+    with pytest.raises(IntegrityError, match="palier train-writer"):
+        tuned_writer(exported, BASE)
+    (tmp_path / CONFIG).rename(exported / CONFIG)
+
+
+def test_two_changes_are_one_with_both_ranks(tmp_path: Path) -> None:
+    """Merging the joined change gives what merging one after the other gives; it survives its file."""
+    generator = torch.Generator().manual_seed(1)
+    first, second = (
+        {
+            f"{name}.{end}": torch.randn(shape, generator=generator)
+            for name in names
+            for end, shape in (("up", (6, 2)), ("down", (2, 4)))
+        }
+        for names in (("a", "b"), ("b", "c"))
+    )
+    one, two = ({name: torch.zeros(6, 4) for name in "abc"} for _ in range(2))
+    merge_pressed(one, first)
+    merge_pressed(one, second)
+    save_file(both_changes(first, second), tmp_path / "both.safetensors")
+    merge_pressed(two, load_file(tmp_path / "both.safetensors"))
+    for name in "abc":
+        assert torch.allclose(one[name], two[name], atol=1e-5)
+
+
+def test_a_change_for_another_base_is_refused(base: Path) -> None:
+    with pytest.raises(IntegrityError, match="does not fit"):
+        load_base(base, {"model.layers.0.self_attn.q_proj.weight.up": torch.zeros(3, 1),
+                         "model.layers.0.self_attn.q_proj.weight.down": torch.zeros(1, 3)})  # fmt: skip
+
+
+def test_the_exam_counts_silence_and_language() -> None:
+    """F1 counts silence as 0, quality counts a right one as 1, an answer in the other language is seen."""
+    metrics = exam_metrics(TASKS, ["22:30 [1]", "Lyon closes at 21 h [1]", "I don't know.", "I don't know. [1]"])
+    assert metrics["f1.en"] == 0.5
+    assert metrics["share_answered.en"] == 0.5
+    assert metrics["in_language.fr"] == 0.0
+    assert metrics["in_language.en"] == 1.0
+    assert metrics["no_answer_f1.en"] == pytest.approx(2 / 3)
+    assert metrics["quality"] > metrics["f1"] * 3 / 4
+
+
+def test_the_smallest_file_that_is_good_enough_is_kept() -> None:
+    assert smallest_good({"Q4_0": 0.700, "Q4_1": 0.7052, "Q8_0": 0.710}) == "Q4_1"
+    assert smallest_good({"Q4_0": 0.720, "Q4_1": 0.7052, "Q8_0": 0.710}) == "Q4_0"
+    assert smallest_good({"Q4_0": 0.1, "Q4_1": 0.2, "Q8_0": 0.7}) == "Q8_0"
