@@ -2,22 +2,27 @@
 
 `palier bench answers --data FILE… --lang en|fr --out FILE.json`. Files are QA rows (as of SQuAD, PIAF or Natural
 Questions, see `bench retrieval`); all their passages go into an index of their own, deleted afterwards. Measured
-are the reader rungs of the repository's `params.yaml` with the committed starter reader (or `reader_folder`), and a
-cascade of them. EM and F1 count answerable questions, an abstention as 0; `share_answered` stands beside them;
-`no_answer_f1` is the F1 of the class "no answer" (it needs unanswerable rows). The scorer is the product's, fitted and
-tested on folds of whole titles of the measured questions; the cascade's threshold is chosen on the other folds too.
+are the reader rungs of the repository's `params.yaml` (or those of them that `--rungs` names) with the committed
+starter reader (or `reader_folder`), a cascade of them, and beside them the sentence of the best passage that shares
+most words with the question. EM and F1 count answerable questions, an abstention as 0; `share_answered` stands beside
+them; `no_answer_f1` is the F1 of the class "no answer" (it needs unanswerable rows). `of_gold_times_hit_at_5` is F1
+over retrieved passages against F1 with the gold passage times hit@5. The scorer is the product's, fitted and tested on
+folds of whole titles of the measured questions, beside the reader's own margin; the cascade's threshold is chosen on
+the other folds too. Times are told twice: by the clock, and as processor time, which a busy machine hardly changes.
 
 The price: no writer and no heavy rung (they cost hours here or an endpoint), and the scorer learns from few rows.
-`only_split` keeps questions of titles that the starter did not train on ("test"), for data that it was trained on.
+`--titles test` keeps questions of titles that no starter trained on or was chosen by, for data that it was trained on.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
 from bench.exported_models import exported_encoder, served_reranker
 from bench.report import Metric, QaRow, Report, every, metric, percentile, read_qa, tell
@@ -25,22 +30,25 @@ from bench.retrieval import temporary_index
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import CONFIG, MODEL, OnnxReader
+from palier.adapters.qa_rows import passage_of
 from palier.adapters.reader_adapter import STARTER_FILE, starter_reader
 from palier.adapters.reader_export import export_reader, starter_config
 from palier.adapters.reader_rung import ReaderRung
-from palier.adapters.scorer_training import fit_head, fold_of
+from palier.adapters.scorer_training import fold_of
 from palier.adapters.search import HybridRetriever, connect, wait_ready
 from palier.domain.answering import Hit, Question, RungAnswer
-from palier.domain.documents import Lang, Passage, sha256_text
+from palier.domain.baselines import best_overlap_sentence
+from palier.domain.bootstrap import Interval, statistic_interval
+from palier.domain.documents import Lang, Passage
 from palier.domain.money import usd
 from palier.domain.scoring import features
 from palier.domain.text_metrics import best_exact_match, best_f1, no_answer_f1
-from palier.domain.title_split import title_split
+from palier.domain.title_split import Split, title_split
 from palier.errors import InputError
 from palier.params import Params, load_params
 from palier.params import ReaderRung as ReaderRungParams
 from palier.settings import repository_root
-from palier.stages.train_scorer import scorer_metrics
+from palier.stages.train_scorer import fit_scorer, predict_scores, scorer_metrics
 
 N_FOLDS = 5
 SAMPLES = 1000
@@ -75,11 +83,17 @@ def run(
     search_url: str,
     reader_folder: Path | None = None,
     max_questions: int | None = None,
-    only_split: str | None = None,
+    asked_titles: Split | Literal["all"] = "all",
+    rungs: Sequence[str] = (),
     seed: int = 7,
 ) -> dict[str, Any]:
-    """Measure, write ``out`` and return what it holds. Raises InputError for files without a usable row."""
-    params = load_params(repository_root() / "params.yaml")
+    """Measure, write ``out`` and return what it holds.
+
+    Raises InputError for files without a usable row, for a split of titles or a rung that does not exist.
+    """
+    if asked_titles not in ("all", *get_args(Split)):
+        raise InputError(f"No split {asked_titles!r} of titles. There are: all, {', '.join(get_args(Split))}.")
+    params = _with_rungs(load_params(repository_root() / "params.yaml"), rungs)
     reader_folder = reader_folder or exported_starter(params)
     section = params.train_encoder
     reader, encoder = OnnxReader(reader_folder), OnnxEncoder(exported_encoder(section.base, section.starter))
@@ -87,7 +101,8 @@ def run(
     told = {
         "lang": lang,
         "max_questions": max_questions,
-        "only_split": only_split,
+        "asked_titles": asked_titles,
+        "rungs": list(params.ladder.rungs),
         "seed": seed,
         "reader_sha256": sha256_file(reader_folder / MODEL),
         "reader": reader.config.model_dump(),
@@ -96,7 +111,7 @@ def run(
     }
     report = Report("answers", told)
     rows = _read(data, lang, report)
-    chosen = _sample(rows, max_questions, only_split, rng)
+    chosen = _sample(rows, max_questions, asked_titles, rng)
     client = connect(search_url, timeout_s=60)
     wait_ready(client)
     passages = {passage.passage_id: passage for passage in map(passage_of, rows)}
@@ -104,6 +119,20 @@ def run(
         retriever = HybridRetriever(client, index, encoder, params.retrieval, served_reranker(params))
         asked = [_retrieved(row, retriever, params.retrieval.k) for row in every(chosen, len(chosen), "retrieve")]
     return report.write(out, _measure(params, reader, encoder, asked, rng))
+
+
+def _with_rungs(params: Params, names: Sequence[str]) -> Params:
+    """``params`` with the reader rungs only, those of ``names`` where some are named."""
+    readers = _readers(params)
+    unknown = sorted(set(names) - set(readers))
+    if unknown:
+        raise InputError(f"No reader rung {', '.join(unknown)} in params.yaml. There are: {', '.join(readers)}.")
+    chosen = {name: rung for name, rung in readers.items() if not names or name in names}
+    return params.model_copy(update={"ladder": params.ladder.model_copy(update={"rungs": chosen})})
+
+
+def _readers(params: Params) -> dict[str, ReaderRungParams]:
+    return {name: rung for name, rung in params.ladder.rungs.items() if isinstance(rung, ReaderRungParams)}
 
 
 def _read(data: Sequence[Path], lang: str | None, report: Report) -> list[QaRow]:
@@ -115,28 +144,23 @@ def _read(data: Sequence[Path], lang: str | None, report: Report) -> list[QaRow]
     return rows
 
 
-def _sample(rows: Sequence[QaRow], n: int | None, only_split: str | None, rng: np.random.Generator) -> list[QaRow]:
+def _sample(rows: Sequence[QaRow], n: int | None, asked_titles: str, rng: np.random.Generator) -> list[QaRow]:
     """The rows that are asked: with a question, and answers unless unanswerable; ``n`` of them, in their order."""
     usable = [
         row
         for row in rows
         if row.question.strip()
         and bool(row.answers) == row.answerable
-        and (only_split is None or title_split(row.title) == only_split)
+        and asked_titles in ("all", title_split(row.title))
     ]
     if not usable:
-        raise InputError("No row has a question with answers, or one that is not answerable: nothing to measure.")
+        raise InputError(
+            f"No row on {asked_titles} titles has a question with answers, or one that is not answerable: nothing to "
+            "measure."
+        )
     if n is None or n >= len(usable):
         return usable
     return [usable[i] for i in sorted(rng.choice(len(usable), size=n, replace=False))]
-
-
-def passage_of(row: QaRow) -> Passage:
-    """A row's context as a passage, its id a hash of what it says; the same for rows that share it."""
-    title = row.title.replace("_", " ")
-    key = sha256_text(f"{title}\n{row.context}")[:24]
-    lang: Lang = "fr" if row.lang == "fr" else "en"
-    return Passage(key, row.title or key, lang, title, "", row.context, 1, row.context.count("\n") + 1)
 
 
 def _retrieved(row: QaRow, retriever: HybridRetriever, k: int) -> Asked:
@@ -159,18 +183,17 @@ def _measure(
 ) -> dict[str, Any]:
     titles = [item.row.title for item in asked]
     folds = fold_of(titles, min(N_FOLDS, max(2, len(set(titles)))), rng)
-    results: dict[str, Any] = {}
-    gold = _with_gold(params, reader, asked, rng)
-    said: dict[str, Answered] = {}
-    for name, rung_params in params.ladder.rungs.items():
-        if not isinstance(rung_params, ReaderRungParams):
-            continue
-        rung = ReaderRung(name, reader, rung_params.passages, params.ladder.cpu_usd_per_hour)
-        said[name] = _answered(rung, encoder, asked, folds)
+    hourly = params.ladder.cpu_usd_per_hour
+    alone = _with_gold(params, reader, asked)
+    gold = _quality_metrics(asked, alone, rng)
+    results: dict[str, Any] = {"best_overlap_sentence": _plain(asked, rng)}
+    said = _answered(params, reader, encoder, asked, folds)
+    for name, answered in said.items():
         results[name] = {
             "gold": gold,
-            "retrieved": _quality_metrics(asked, said[name].answers, rng),
-            **_price_metrics(said[name].answers, rng),
+            "retrieved": _quality_metrics(asked, answered.answers, rng),
+            "of_gold_times_hit_at_5": _kept_share(asked, alone, answered.answers, rng),
+            **_price_metrics(answered.answers, hourly, rng),
         }
     names = list(said)
     if len(names) > 1:
@@ -178,39 +201,114 @@ def _measure(
         results["cascade"] = {
             "rungs": [names[0], names[-1]],
             "retrieved": _quality_metrics(asked, climbed, rng),
-            **_price_metrics(climbed, rng),
+            **_price_metrics(climbed, hourly, rng),
         }
-    scores = np.concatenate([rung.scores for rung in said.values()])
-    found = scorer_metrics(scores, np.concatenate([rung.quality for rung in said.values()]))
-    results["scorer"] = {"auc": found.get("scorer.auc"), "ece": found["scorer.ece"], "n": len(scores)}
-    retrieved = [float(item.gold.passage_id in {hit.passage.passage_id for hit in item.hits}) for item in asked]
-    results["retrieval"] = {"recall_at_k": metric(retrieved, rng)}
+    results["scorer"] = _scorer_metrics(list(said.values()), rng)
+    results["retrieval"] = {
+        "recall_at_k": metric([_found(item, len(item.hits)) for item in asked], rng),
+        "hit_at_5": metric([_found(item, 5) for item in asked], rng),
+    }
     return results
 
 
-def _with_gold(
-    params: Params, reader: OnnxReader, asked: Sequence[Asked], rng: np.random.Generator
-) -> dict[str, Metric]:
+def _plain(asked: Sequence[Asked], rng: np.random.Generator) -> dict[str, Any]:
+    """The reference without a model: the sentence that shares most words with the question."""
+    gold = [best_overlap_sentence(item.question, [Hit(item.gold, 1.0)]) for item in asked]
+    found = [best_overlap_sentence(item.question, item.hits) for item in asked]
+    return {"gold": _quality_metrics(asked, gold, rng), "retrieved": _quality_metrics(asked, found, rng)}
+
+
+def _found(item: Asked, depth: int) -> float:
+    return float(item.gold.passage_id in {hit.passage.passage_id for hit in item.hits[:depth]})
+
+
+def _kept_share(
+    asked: Sequence[Asked], alone: Sequence[RungAnswer], retrieved: Sequence[RungAnswer], rng: np.random.Generator
+) -> Metric:
+    """F1 over retrieved passages, against F1 with the gold passage times hit@5; answerable questions, resampled."""
+    rows = [row for row in zip(asked, alone, retrieved, strict=True) if row[0].row.answers]
+    parts = [(item.quality(a.text), _found(item, 5), item.quality(b.text)) for item, a, b in rows]
+    if not parts:
+        return metric([], rng)
+    gold, hit, end = np.array(parts).T
+
+    def share(drawn: NDArray[np.int64]) -> float:
+        product = gold[drawn].mean() * hit[drawn].mean()
+        return float(end[drawn].mean() / product) if product else float("nan")
+
+    return _told(statistic_interval(len(parts), share, rng, SAMPLES))
+
+
+def _told(interval: Interval) -> Metric:
+    """As the file writes it; null where it is not defined."""
+    if np.isnan(interval.value):
+        return {"value": None, "low": None, "high": None, "n": interval.n}
+    return dict(interval.rounded())
+
+
+def _scorer_metrics(said: Sequence["Answered"], rng: np.random.Generator) -> dict[str, Any]:
+    """AUC and ECE of the scorer over all rungs' answers, and of the reader's margin, which it must beat."""
+    scores, quality = np.concatenate([rung.scores for rung in said]), np.concatenate([rung.quality for rung in said])
+    margins = np.array([answer.signals.get("margin", 0.0) for rung in said for answer in rung.answers])
+    found = scorer_metrics(scores, quality)
+    good = quality >= 0.5
+
+    def auc(values: NDArray[np.float64], rows: NDArray[np.int64]) -> float:
+        return float(roc_auc_score(good[rows], values[rows])) if 0 < good[rows].mean() < 1 else float("nan")
+
+    n = len(scores)
+    gain = statistic_interval(n, lambda rows: auc(scores, rows) - auc(margins, rows), rng, SAMPLES)
+    return {
+        "auc": found.get("scorer.auc"),
+        "ece": found["scorer.ece"],
+        "n": n,
+        "auc_of_margin": _told(statistic_interval(n, lambda rows: auc(margins, rows), rng, SAMPLES)),
+        "auc_gain_over_margin": _told(gain),
+    }
+
+
+def _with_gold(params: Params, reader: OnnxReader, asked: Sequence[Asked]) -> list[RungAnswer]:
     """What the reader makes of the gold passage alone; the same for each rung, since there is one passage to read."""
     rung = ReaderRung("gold", reader, 1, params.ladder.cpu_usd_per_hour)
-    answers = [rung.answer(item.question, [Hit(item.gold, 1.0)]) for item in every(asked, len(asked), "gold passage")]
-    return _quality_metrics(asked, answers, rng)
+    return [rung.answer(item.question, [Hit(item.gold, 1.0)]) for item in every(asked, len(asked), "gold passage")]
 
 
-def _answered(rung: ReaderRung, encoder: OnnxEncoder, asked: Sequence[Asked], folds: NDArray[np.int64]) -> Answered:
-    answers = [rung.answer(item.question, item.hits) for item in every(asked, len(asked), rung.name)]
-    quality = np.array([item.quality(answer.text) for item, answer in zip(asked, answers, strict=True)])
-    table = np.array(
-        [features(item.question, item.hits, answer, encoder) for item, answer in zip(asked, answers, strict=True)]
-    )
-    spoke = np.array([bool(answer.text) for answer in answers])
-    scores = np.zeros(len(asked))
+def _answered(
+    params: Params,
+    reader: OnnxReader,
+    encoder: OnnxEncoder,
+    asked: Sequence[Asked],
+    folds: NDArray[np.int64],
+) -> dict[str, Answered]:
+    """What every rung says to every question; scores as the product gives them, learnt on the other folds' titles."""
+    answers: dict[str, list[RungAnswer]] = {}
+    for name, one in _readers(params).items():
+        rung = ReaderRung(name, reader, one.passages, params.ladder.cpu_usd_per_hour, one.retrieval_weight)
+        answers[name] = [rung.answer(item.question, item.hits) for item in every(asked, len(asked), name)]
+    pairs = [(item, answer) for part in answers.values() for item, answer in zip(asked, part, strict=True)]
+    table = pd.DataFrame(_outcome(item, answer, encoder) for item, answer in pairs)
+    rows = np.tile(folds, len(answers))
+    scores = np.zeros(len(table))
     for fold in np.unique(folds):
-        for kind in (True, False):  # as in the product: one head for answers, one for abstentions
-            learn, guess = (folds != fold) & (spoke == kind), (folds == fold) & (spoke == kind)
-            head = fit_head(table[learn], quality[learn], regularisation=1.0)
-            scores[guess] = [head.predict(vector) for vector in table[guess]]
-    return Answered(answers, quality, scores)
+        weights = fit_scorer(table[rows != fold], params)
+        scores[rows == fold] = predict_scores(weights, table[rows == fold])
+    return {
+        name: Answered(part, table.loc[table["model"] == name, "correct"].to_numpy(), own)
+        for (name, part), own in zip(answers.items(), np.split(scores, len(answers)), strict=True)
+    }
+
+
+def _outcome(item: Asked, answer: RungAnswer, encoder: OnnxEncoder) -> dict[str, Any]:
+    """What the scorer learns from, as `record-outcomes` writes it; rows are told apart by title and id."""
+    return {
+        "query_id": f"{item.row.title}/{item.row.id}",
+        "lang": item.lang,
+        "model": answer.rung,
+        "answer": answer.text,
+        "correct": item.quality(answer.text),
+        "cost_nanousd": answer.cost_nanousd,
+        "features": features(item.question, item.hits, answer, encoder).tolist(),
+    }
 
 
 def _cascade(first: Answered, last: Answered, folds: NDArray[np.int64]) -> list[RungAnswer]:
@@ -266,19 +364,26 @@ def _no_answer_metric(pairs: Sequence[tuple[Asked, RungAnswer]], rng: np.random.
     none = np.array([not item.row.answers for item, _ in pairs])
     if not none.any():
         return {"value": None, "low": None, "high": None, "n": 0}
-    rows = rng.integers(0, len(pairs), (SAMPLES, len(pairs)))
-    drawn = [no_answer_f1(silent[draw].tolist(), none[draw].tolist()) for draw in rows]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    value = no_answer_f1(silent.tolist(), none.tolist())
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4), "n": len(pairs)}
+
+    def f1(rows: NDArray[np.int64]) -> float:
+        return no_answer_f1(silent[rows].tolist(), none[rows].tolist())
+
+    return _told(statistic_interval(len(pairs), f1, rng, SAMPLES))
 
 
-def _price_metrics(answers: Sequence[RungAnswer], rng: np.random.Generator) -> Mapping[str, Any]:
-    """Milliseconds of the rung (retrieval not counted) and dollars of its processor time."""
+def _price_metrics(answers: Sequence[RungAnswer], usd_per_hour: float, rng: np.random.Generator) -> Mapping[str, Any]:
+    """Milliseconds of the rung by the clock and of its processor (retrieval not counted), and what these cost."""
     times = [answer.latency_ms for answer in answers]
+    busy = [3.6e6 * usd(answer.cost_nanousd) / usd_per_hour for answer in answers] if usd_per_hour else []
     costs = [1e6 * usd(answer.cost_nanousd) for answer in answers]  # per million, so that rounding keeps digits
     paid = {key: value if key == "n" or value is None else value / 1e6 for key, value in metric(costs, rng).items()}
-    return {"ms_p50": percentile(times, 50), "ms_p95": percentile(times, 95), "cost_usd": paid}
+    return {
+        "ms_p50": percentile(times, 50),
+        "ms_p95": percentile(times, 95),
+        "cpu_ms_p50": percentile(busy, 50),
+        "cpu_ms_p95": percentile(busy, 95),
+        "cost_usd": paid,
+    }
 
 
 def exported_starter(params: Params) -> Path:

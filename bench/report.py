@@ -6,80 +6,25 @@ Knows no benchmark. Reading the clock and asking git happen here and nowhere els
 numbers which can be traced.
 """
 
-import gzip
 import hashlib
-import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from palier.adapters.qa_rows import QaRow as QaRow  # every benchmark on QA files takes it from here
+from palier.adapters.qa_rows import read_qa as read_qa
 from palier.adapters.workspace import write_json
 from palier.domain.bootstrap import mean_interval
-from palier.errors import InputError
 from palier.settings import repository_root
 
 Metric = dict[str, float | int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class QaRow:
-    """One row of a question-answer file; an empty ``question`` only adds its passage."""
-
-    id: str
-    lang: str
-    title: str
-    passage_id: str
-    context: str
-    question: str
-    answers: tuple[str, ...]
-    answerable: bool
-
-
-def read_qa(path: Path) -> list[QaRow]:
-    """All rows of a ``.jsonl`` or ``.jsonl.gz`` file; raises InputError naming the line that is not one."""
-    rows = []
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            raw = json.loads(line)
-            rows.append(_qa_row(raw))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} line {number} is no QA row ({type(error).__name__}: {error}). A row has id, lang, title, "
-                "passage_id, context, question, answers, answerable."
-            ) from error
-    return rows
-
-
-def _qa_row(raw: Mapping[str, Any]) -> QaRow:
-    return QaRow(
-        id=str(raw["id"]),
-        lang=str(raw["lang"]),
-        title=str(raw.get("title") or ""),
-        passage_id=str(raw["passage_id"]),
-        context=str(raw["context"]),
-        question=str(raw.get("question") or ""),
-        answers=tuple(str(answer) for answer in raw.get("answers") or ()),
-        answerable=bool(raw.get("answerable", True)),
-    )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}. Give a .jsonl or .jsonl.gz file.") from error
-    return text.split("\n")
 
 
 def metric(values: Sequence[float], rng: np.random.Generator, samples: int = 1000) -> Metric:

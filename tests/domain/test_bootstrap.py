@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from palier.domain.bootstrap import mean_interval
+from palier.domain.bootstrap import mean_interval, statistic_interval
 
 
 def test_the_interval_holds_the_mean_and_repeats_with_the_same_seed():
@@ -35,3 +35,15 @@ def test_about_95_of_100_intervals_hold_the_true_mean():
 def test_long_inputs_are_resampled_in_blocks():
     interval = mean_interval(np.arange(60_000.0), np.random.default_rng(2), samples=150)
     assert interval.low < 29_999.5 < interval.high
+
+
+def test_a_statistic_of_rows_agrees_with_the_mean_and_leaves_out_what_is_undefined():
+    values = np.random.default_rng(1).random(60)
+    found = statistic_interval(60, lambda rows: float(values[rows].mean()), np.random.default_rng(5))
+    direct = mean_interval(values, np.random.default_rng(5))
+    assert found.value == pytest.approx(direct.value)
+    assert (found.low, found.high) == pytest.approx((direct.low, direct.high), abs=0.01)
+    odd = statistic_interval(4, lambda rows: 1.0 if 3 in rows else float("nan"), np.random.default_rng(0), 50)
+    assert (odd.low, odd.high, odd.n) == (1.0, 1.0, 4)
+    with pytest.raises(ValueError, match="No rows"):
+        statistic_interval(0, lambda rows: 0.0, np.random.default_rng(0))

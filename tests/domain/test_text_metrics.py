@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palier.domain.text_metrics import best_exact_match, best_f1, exact_match, no_answer_f1, normal, token_f1
+from palier.domain.text_metrics import (
+    best_exact_match,
+    best_f1,
+    exact_match,
+    no_answer_f1,
+    normal,
+    repetition_rate,
+    token_f1,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +81,10 @@ def test_normal_is_settled(text: str, lang: str) -> None:
     """What is normal has no surplus space and does not grow."""
     once = normal(text, lang)
     assert once == " ".join(once.split())
+
+
+def test_repetition_is_the_share_of_n_grams_that_were_said_before():
+    assert repetition_rate("a b c d e") == 0.0
+    assert repetition_rate("no no no no no") == pytest.approx(2 / 3)
+    assert repetition_rate("Yes it is yes it is") == pytest.approx(1 / 4)
+    assert repetition_rate("two words") == repetition_rate("") == 0.0

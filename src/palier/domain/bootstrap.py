@@ -4,7 +4,7 @@ Knows only numbers: what a value means is the caller's business. Price: values a
 questions that share a document make intervals a little too narrow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,29 @@ def mean_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(data.mean()), float(low), float(high), int(data.size))
+
+
+def statistic_interval(
+    n: int,
+    statistic: Callable[[NDArray[np.int64]], float],
+    rng: np.random.Generator,
+    samples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """``statistic`` of the rows 0..n-1 and its percentile interval: for what is no average of its rows (an F1, an AUC).
+
+    It is given row numbers, those of a resample with repeats. Resamples where it is not defined (NaN) are left out.
+    Raises ValueError without rows.
+    """
+    if n == 0:
+        raise ValueError("No rows to measure: check the filters that led here.")
+    drawn = np.array([statistic(rng.integers(0, n, size=n)) for _ in range(samples)])
+    value = statistic(np.arange(n))
+    if np.isnan(drawn).all():
+        return Interval(value, value, value, n)
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    return Interval(value, float(low), float(high), n)
 
 
 def _resamples(n: int, samples: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:

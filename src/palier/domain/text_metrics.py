@@ -1,4 +1,4 @@
-"""How near an answer is to a right one, in words: exact match, token F1, and the F1 of saying "no answer".
+"""How near an answer is to a right one, in words: exact match, token F1, the F1 of saying "no answer"; and repetition.
 
 Knows strings only. Texts are compared as SQuAD does (Rajpurkar et al. 2016, section 6.1: case, punctuation, articles
 and white space aside), with French articles and elisions beside the English ones, and accents aside, since people
@@ -10,6 +10,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from palier.domain.documents import Lang
 
@@ -42,11 +43,17 @@ def token_f1(answer: str, reference: str, lang: Lang) -> float:
 
     When either side has no words left, 1.0 if both have none, else 0.0.
     """
-    said, wanted = normal(answer, lang).split(), normal(reference, lang).split()
+    said, wanted = _words(answer, lang), _words(reference, lang)
     if not said or not wanted:
         return float(said == wanted)
     shared = sum((Counter(said) & Counter(wanted)).values())
     return 2 * shared / (len(said) + len(wanted))
+
+
+@lru_cache(maxsize=1024)
+def _words(text: str, lang: Lang) -> tuple[str, ...]:
+    """The words of ``normal``; kept for a while, since an answer is compared with each answer to the same question."""
+    return tuple(normal(text, lang).split())
 
 
 def best_f1(answer: str, references: Sequence[str], lang: Lang) -> float:
@@ -68,6 +75,16 @@ def no_answer_f1(abstained: Sequence[bool], unanswerable: Sequence[bool]) -> flo
     hits = sum(said and right for said, right in pairs)
     named = sum(abstained) + sum(unanswerable)
     return 2 * hits / named if named else 1.0
+
+
+def repetition_rate(text: str, n: int = 3) -> float:
+    """The share of n-grams of words that were said before in the same text; 0..1, and 0.0 below ``n`` words.
+
+    As seq-rep-n of Welleck et al. 2020 (Neural text generation with unlikelihood training, section 5), over words.
+    """
+    words = text.casefold().split()
+    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
 
 
 def _best(measure: Callable[[str, str, Lang], float], answer: str, references: Sequence[str], lang: Lang) -> float:

@@ -1,0 +1,95 @@
+"""The report's drawings as SVG text: reliability, learning curves, slices, noise.
+
+Knows numbers and labels, not where they came from. Letters and axes take the colour of the reader's theme, light or
+dark, and the same numbers give the same drawing. The price: text stays text, so its width depends on the reader's
+fonts.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from palier.adapters.evaluation.scorer_measures import Bin, CurvePoint
+from palier.domain.bootstrap import Interval
+
+BLUE, ORANGE, GREY = "#3b82d6", "#d1632a", "#8a94a0"
+"""Told apart by brightness as well, and readable on white and on near-black."""
+_INK = "#123456"
+"""Stands for the theme's colour until the file is written; drawn with nothing else."""
+_THEME = "<style>svg{color:#1b1f24}@media(prefers-color-scheme:dark){svg{color:#e6e8ea}}</style>"
+
+
+def reliability(bins: Sequence[Bin]) -> str:
+    """Mean quality of answers against the score that promised it, with the line where both agree."""
+    figure, plot = _figure(5.2, 4.2)
+    plot.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="score = quality")
+    scores = [one.score for one in bins]
+    _points(plot, scores, [one.quality for one in bins], BLUE, "answers, in bins of equal count")
+    plot.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="quality")
+    return _svg(figure, plot)
+
+
+def curve(points: Sequence[CurvePoint], names: Mapping[str, str]) -> str:
+    """Measures (``names`` by key, as the legend says them) against the share of the data."""
+    figure, plot = _figure(5.2, 3.6)
+    for key, colour in zip(names, (BLUE, ORANGE), strict=False):
+        known = [(100 * point.share, point.measures[key]) for point in points]
+        drawn = [(x, interval) for x, interval in known if interval is not None]
+        _points(plot, [x for x, _ in drawn], [interval for _, interval in drawn], colour, names[key], line="-")
+    plot.set(ylim=(0, 1), xlabel="share of the training data, %")
+    return _svg(figure, plot)
+
+
+def bars(rows: Mapping[str, Interval], label: str, reference: float | None = None) -> str:
+    """Horizontal dots with intervals, one per name, from top to bottom; a line at ``reference``."""
+    figure, plot = _figure(6.2, 0.7 + 0.34 * len(rows))
+    for y, interval in enumerate(rows.values()):
+        plot.errorbar(interval.value, y, xerr=[[_below(interval)], [_above(interval)]], fmt="o", color=BLUE, capsize=3)
+    plot.set_yticks(range(len(rows)), list(rows))
+    plot.invert_yaxis()
+    if reference is not None:
+        plot.axvline(reference, color=GREY, linestyle="--", linewidth=1, label=f"all: {reference:.2f}")
+    plot.set(xlim=(0, 1), xlabel=label)
+    return _svg(figure, plot)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # half a second to import: only where something is drawn
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _points(plot: Any, x: Sequence[float], y: Sequence[Interval], colour: str, label: str, line: str = "none") -> None:
+    spread = [[_below(one) for one in y], [_above(one) for one in y]]
+    values = [one.value for one in y]
+    plot.errorbar(x, values, yerr=spread, fmt="o", linestyle=line, color=colour, capsize=3, label=label)
+
+
+def _below(interval: Interval) -> float:
+    return max(0.0, interval.value - interval.low)
+
+
+def _above(interval: Interval) -> float:
+    return max(0.0, interval.high - interval.value)
+
+
+def _svg(figure: Any, plot: Any) -> str:
+    import matplotlib as mpl
+
+    for spine in plot.spines.values():
+        spine.set_color(_INK)
+    plot.tick_params(colors=_INK)
+    plot.xaxis.label.set_color(_INK)
+    plot.yaxis.label.set_color(_INK)
+    plot.grid(alpha=0.3, color=GREY)
+    if plot.get_legend_handles_labels()[1]:
+        plot.legend(frameon=False, labelcolor=_INK, loc="best", fontsize=9)
+    text = io.StringIO()
+    # Ids of shapes are random without a salt; letters stay letters, to be read aloud and found.
+    with mpl.rc_context({"svg.hashsalt": "palier", "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawing = text.getvalue().replace(_INK, "currentColor")
+    drawing = drawing[drawing.index("<svg") :]
+    return re.sub(r"(<svg[^>]*>)", rf"\1{_THEME}", drawing, count=1)

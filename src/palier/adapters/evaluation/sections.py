@@ -1,0 +1,228 @@
+"""The report in words: which table and which drawing says which finding.
+
+Knows findings and pages; measures nothing. French and English stand side by side in every table of answers. The price:
+what a section says about its numbers is general, so a reader must look at the intervals, not at our adjectives.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from palier.adapters.evaluation import plots
+from palier.adapters.evaluation.answer_measures import NAMES
+from palier.adapters.evaluation.findings import BySlice, Findings
+from palier.adapters.evaluation.page import Figure, Page, Section, Table, said
+from palier.adapters.evaluation.scorer_measures import CurvePoint, ScorerMeasures
+from palier.domain.slices import SliceGap
+
+LANGUAGES = {"all": "All", "en": "English", "fr": "French"}
+AXES = {
+    "language": "Language",
+    "kind": "What is asked (by the first words)",
+    "length": "Length of the question",
+    "golden": "Kind of golden question",
+}
+BASELINES = {
+    "best_overlap_sentence": "Sentence of the best passage that shares most words with the question",
+    "first_bm25_sentence": "First sentence of the best BM25 hit",
+    "untuned_writer": "The writer as it comes, untuned",
+}
+NOISES = {
+    "typos": "Typing errors",
+    "no_accents": "No accents",
+    "upper_case": "Upper case",
+    "padding": "Every second passage beside the point",
+}
+MEASURES_OF_BASELINES = ("f1", "share_answered", "em", "citation_correct", "bleu", "rouge_l", "meteor")
+
+
+def page_of(findings: Findings, title: str, facts: Sequence[tuple[str, str]]) -> Page:
+    """The whole report; sections without a finding are left out, and the last one says why."""
+    lead = (
+        "Numbers in brackets are 95 % bootstrap intervals over questions; n counts them. An abstention counts as 0 "
+        "where there is an answer, so read F1 beside the share answered."
+    )
+    return Page(title, lead, facts, [section for section in _sections(findings) if section.tables or section.figures])
+
+
+def _sections(findings: Findings) -> Iterator[Section]:
+    yield _answers(findings)
+    yield _baselines(findings)
+    yield _scorer(findings)
+    yield _curves(findings)
+    yield _noise(findings)
+    yield _slices(findings)
+    yield _writer(findings)
+    rows = [(what, why) for what, why in sorted(findings.not_measured.items())]
+    yield Section(
+        "not-measured",
+        "Not measured",
+        "What this report would hold on another workspace or with other options.",
+        [Table("What was left out, and why", ("What", "Why"), rows)] if rows else (),
+    )
+
+
+def _answers(findings: Findings) -> Section:
+    tables = [_by_language(rung, slices, NAMES) for rung, slices in findings.rungs.items()]
+    bleu = [(rung, f"{score:.1f}") for rung, score in findings.corpus_bleu.items()]
+    tables.append(Table("Corpus BLEU (sacrebleu, 0 to 100)", ("Rung", "Corpus BLEU"), bleu))
+    return Section(
+        "answers",
+        "Answers",
+        "Each rung of the ladder alone, and the cascade as it would be served, end to end over retrieved passages. F1 "
+        "and exact match count answerable questions. Repeated 3-grams are the share that an answer had said before.",
+        tables,
+    )
+
+
+def _by_language(name: str, slices: BySlice, measures: Mapping[str, str]) -> Table:
+    columns = [key for key in LANGUAGES if key in slices]
+    rows = []
+    for key, label in measures.items():
+        digits = 1 if key == "latency_ms" else 9 if key == "cost_usd" else 3
+        cells = [slices[column].get(key) for column in columns]
+        if any(cells):
+            rows.append((label, *(said(cell, digits) for cell in cells)))
+    return Table(name, ("Measure", *(LANGUAGES[column] for column in columns)), rows)
+
+
+def _baselines(findings: Findings) -> Section:
+    names = {key: NAMES[key] for key in MEASURES_OF_BASELINES}
+    tables = [_by_language(BASELINES.get(name, name), slices, names) for name, slices in findings.baselines.items()]
+    return Section(
+        "baselines",
+        "Baselines",
+        "Answers that need no training of ours, over the same retrieved passages. The sentences never abstain.",
+        tables,
+    )
+
+
+def _scorer(findings: Findings) -> Section:
+    tables, figures = [], []
+    if findings.scorer:
+        rows = [
+            (rung, str(found.n), f"{found.share_acceptable:.2f}", said(found.auc), said(found.ece), said(found.brier))
+            for rung, found in findings.scorer.items()
+        ]
+        columns = ("Answers of", "Rows", "Acceptable", "AUC", "ECE", "Brier score")
+        tables.append(Table("Ranking and calibration", columns, rows))
+    if everything := findings.scorer.get("all"):
+        tables.append(_thresholds(everything))
+        figures.append(Figure(plots.reliability(everything.bins), _said_reliability(everything)))
+    return Section(
+        "scorer",
+        "Scorer",
+        "How well the score tells good answers from bad ones (acceptable: a quality of at least one half), and whether "
+        "it promises what comes. AUC .5 is chance; ECE 0 is perfect calibration, over bins of equal count.",
+        tables,
+        figures,
+    )
+
+
+def _thresholds(found: ScorerMeasures) -> Table:
+    rows = [
+        (
+            f"{at.threshold:.3f}",
+            f"{at.share_accepted:.3f}",
+            f"{at.accuracy:.3f}",
+            _or_dash(at.precision),
+            _or_dash(at.recall),
+        )
+        for at in found.thresholds
+    ]
+    columns = ("Threshold", "Accepted", "Accuracy", "Precision", "Recall")
+    return Table("Accepting answers at a threshold (those of the cascade among them)", columns, rows)
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _said_reliability(found: ScorerMeasures) -> str:
+    told = "; ".join(f"{one.score:.2f}: {one.quality.value:.2f}" for one in found.bins)
+    return f"Reliability diagram. Mean score and, after the colon, mean quality of each bin: {told}."
+
+
+def _curves(findings: Findings) -> Section:
+    curves = (
+        ("Scorer", findings.scorer_curve, {"auc": "AUC", "ece": "ECE"}),
+        ("Reader", findings.reader_curve, {"f1": "F1", "share_answered": "share answered"}),
+    )
+    drawn = [(name, points, names) for name, points, names in curves if points]
+    return Section(
+        "learning-curve",
+        "Learning curve",
+        "What so much of the training data teaches, measured on the same test questions; whole documents are drawn.",
+        [_curve_table(*curve) for curve in drawn],
+        [_curve_figure(*curve) for curve in drawn],
+    )
+
+
+def _curve_table(name: str, points: Sequence[CurvePoint], names: Mapping[str, str]) -> Table:
+    rows = [
+        (f"{point.share:.0%}", str(point.n_rows), *(said(point.measures[key]) for key in names)) for point in points
+    ]
+    return Table(f"{name}: learning curve", ("Data", "Rows", *names.values()), rows)
+
+
+def _curve_figure(name: str, points: Sequence[CurvePoint], names: Mapping[str, str]) -> Figure:
+    key, label = next(iter(names.items()))
+    told = ", ".join(f"{point.share:.0%}: {one.value:.2f}" for point in points if (one := point.measures[key]))
+    return Figure(plots.curve(points, names), f"{name}: {label} by share of the training data: {told}.")
+
+
+def _noise(findings: Findings) -> Section:
+    tables = []
+    for rung, noises in findings.noise.items():
+        rows = [
+            (NOISES[noise], said(one.f1), said(one.share_answered), said(one.change), str(one.n_changed))
+            for noise, one in noises.items()
+        ]
+        columns = ("Noise", "F1", "Share answered", "Change of F1", "Questions touched")
+        tables.append(Table(f"{rung} under noise, answerable questions", columns, rows))
+    return Section(
+        "noise",
+        "Quality under noise",
+        "The same questions again, from the search on: misspelt, without accents, in capitals, or with passages that "
+        "have nothing to do with them among those that are read. The change is paired with the clean question.",
+        tables,
+    )
+
+
+def _slices(findings: Findings) -> Section:
+    tables, figures = [], []
+    for rung, axes in findings.slices.items():
+        for axis, gaps in axes.items():
+            if len(gaps) > 1:
+                tables.append(_slice_table(f"{rung}: {AXES[axis].lower()}", gaps))
+                figures.append(_slice_figure(rung, axis, gaps))
+    return Section(
+        "slices",
+        "Gaps between slices",
+        "Quality of one kind of question against all others. With many slices some interval misses 0 by chance.",
+        tables,
+        figures,
+    )
+
+
+def _slice_table(caption: str, gaps: Sequence[SliceGap]) -> Table:
+    rows = [(LANGUAGES.get(one.name, one.name), said(one.mean), said(one.gap)) for one in gaps]
+    return Table(caption, ("Slice", "Quality", "Above the others by"), rows)
+
+
+def _slice_figure(rung: str, axis: str, gaps: Sequence[SliceGap]) -> Figure:
+    named = {LANGUAGES.get(one.name, one.name): one.mean for one in gaps}
+    told = ", ".join(f"{name} {interval.value:.2f}" for name, interval in named.items())
+    return Figure(plots.bars(named, "quality"), f"{rung}, quality by {AXES[axis].lower()}: {told}.")
+
+
+def _writer(findings: Findings) -> Section:
+    rows = [
+        (name, f"{one.value:.2f}", f"{one.low:.2f} to {one.high:.2f}", str(one.n_answers), str(one.n_tokens))
+        for name, one in findings.perplexity.items()
+    ]
+    columns = ("Writer", "Perplexity", "95 % interval", "Answers", "Tokens")
+    return Section(
+        "writer",
+        "Writer",
+        "How much the gold answers surprise the writer, each beside the evidence that holds it; 1 is no surprise.",
+        [Table("Perplexity of the gold answers, per token", columns, rows)] if rows else (),
+    )

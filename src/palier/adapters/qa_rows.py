@@ -1,0 +1,76 @@
+"""Question-answer files as rows: JSON lines of SQuAD's, PIAF's or Natural Questions' kind, and their passages.
+
+Knows the form and refuses a line that breaks it, by number; which rows are used for what is the caller's business.
+The price: a file is read whole.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from palier.domain.documents import Lang, Passage, sha256_text
+from palier.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class QaRow:
+    """One row of a question-answer file; an empty ``question`` only adds its passage."""
+
+    id: str
+    lang: str
+    title: str
+    passage_id: str
+    context: str
+    question: str
+    answers: tuple[str, ...]
+    answerable: bool
+
+
+def read_qa(path: Path) -> list[QaRow]:
+    """All rows of a ``.jsonl`` or ``.jsonl.gz`` file; raises InputError naming the line that is not one."""
+    rows = []
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            raw = json.loads(line)
+            rows.append(_qa_row(raw))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} line {number} is no QA row ({type(error).__name__}: {error}). A row has id, lang, title, "
+                "passage_id, context, question, answers, answerable."
+            ) from error
+    return rows
+
+
+def passage_of(row: QaRow) -> Passage:
+    """A row's context as a passage, its id a hash of what it says; the same for rows that share it."""
+    title = row.title.replace("_", " ")
+    key = sha256_text(f"{title}\n{row.context}")[:24]
+    lang: Lang = "fr" if row.lang == "fr" else "en"
+    return Passage(key, row.title or key, lang, title, "", row.context, 1, row.context.count("\n") + 1)
+
+
+def _qa_row(raw: Mapping[str, Any]) -> QaRow:
+    return QaRow(
+        id=str(raw["id"]),
+        lang=str(raw["lang"]),
+        title=str(raw.get("title") or ""),
+        passage_id=str(raw["passage_id"]),
+        context=str(raw["context"]),
+        question=str(raw.get("question") or ""),
+        answers=tuple(str(answer) for answer in raw.get("answers") or ()),
+        answerable=bool(raw.get("answerable", True)),
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Give a .jsonl or .jsonl.gz file.") from error
+    return text.split("\n")

@@ -1,0 +1,121 @@
+"""The page is one file that says everything in words too: captions, headers, alternative texts; and escapes all."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+
+from palier.adapters.evaluation.answer_measures import Sampling, by_language, measures, with_scores
+from palier.adapters.evaluation.findings import Findings
+from palier.adapters.evaluation.noise_trials import UnderNoise
+from palier.adapters.evaluation.page import render, said
+from palier.adapters.evaluation.scorer_measures import CurvePoint, scorer_measures
+from palier.adapters.evaluation.sections import page_of
+from palier.domain.bootstrap import Interval
+from palier.domain.slices import slice_gaps
+
+SAMPLING = Sampling(seed=7, samples=100)
+
+
+class Seen(HTMLParser):
+    """Every element with its attributes, and the text that follows its start."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.elements:
+            self.texts.append((self.elements[-1][0], data.strip()))
+
+    def cells(self, tag):
+        return [text for name, text in self.texts if name == tag and text]
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def findings() -> Findings:
+    """Of forty made-up outcomes, with every section but the writer's."""
+    rng = np.random.default_rng(0)
+    quality = rng.random(40)
+    table = with_scores(
+        pd.DataFrame(
+            {
+                "query_id": [f"q{i}" for i in range(40)],
+                "answer": ["the oven"] * 40,
+                "correct": quality,
+                "cites_gold": 1.0,
+                "cost_nanousd": 10,
+                "latency_ms": 5.0,
+                "lang": ["en", "fr"] * 20,
+                "reference": json.dumps(["oven"]),
+                "answerable": True,
+            }
+        )
+    )
+    found = Findings({"all": 40, "en": 20, "fr": 20})
+    found.rungs["<reader>"] = by_language(table, ("en", "fr"), lambda rows: measures(rows, SAMPLING))
+    found.baselines["first_bm25_sentence"] = found.rungs["<reader>"]
+    found.scorer["all"] = scorer_measures(quality, quality, (0.5,), SAMPLING)
+    found.scorer_curve = [CurvePoint(share, 10, {"auc": found.scorer["all"].auc, "ece": None}) for share in (0.5, 1.0)]
+    one = Interval(0.5, 0.4, 0.6, 40)
+    found.noise = {"<reader>": {"typos": UnderNoise(one, one, Interval(-0.1, -0.2, 0.0, 40), 38)}}
+    gaps = slice_gaps(quality, table["lang"].tolist(), SAMPLING.rng, min_rows=5, samples=100)
+    found.slices["<reader>"] = {"language": gaps}
+    found.not_measured["writer"] = "no writer & no reason"
+    return found
+
+
+def test_the_page_needs_nothing_beside_it_and_names_every_table_and_drawing():
+    seen = Seen(render(page_of(findings(), "Models: <b>files</b>", [("Rungs", "<reader>")])))
+    assert seen.all("html")[0]["lang"] == "en"
+    assert not [a for tag, a in seen.elements if tag in {"script", "link", "iframe"}]
+    assert all(image["src"].startswith("data:image/svg+xml;base64,") for image in seen.all("img"))
+    assert len(seen.all("img")) == 3
+    assert all(len(image["alt"]) > 30 for image in seen.all("img"))
+    assert len(seen.all("caption")) == len(seen.all("table")) > 6
+    assert {header["scope"] for header in seen.all("th")} == {"col", "row"}
+    targets = {attributes["id"] for attributes in seen.all("section")}
+    assert {link["href"].removeprefix("#") for link in seen.all("a")} == targets
+
+
+def test_what_documents_and_names_hold_is_text_and_never_markup():
+    html = render(page_of(findings(), "Models: <b>files</b>", [("Rungs", "<reader>")]))
+    assert "<b>" not in html
+    assert "<reader>" not in html
+    assert "&lt;reader&gt;" in html
+    assert "no writer &amp; no reason" in html
+
+
+def test_english_and_french_stand_side_by_side_with_f1_beside_the_share_answered():
+    seen = Seen(render(page_of(findings(), "Models", [])))
+    heads = seen.cells("th")
+    columns = heads.index("Measure")
+    assert heads[columns : columns + 4] == ["Measure", "All", "English", "French"]
+    assert heads[heads.index("F1") + 1] == "Share answered"
+    assert said(None) == "–"
+    assert said(Interval(0.5, 0.25, 0.75, 8), 2) == "0.50 (0.25 to 0.75), n 8"
+
+
+def test_the_same_findings_give_the_same_page_and_plain_data():
+    pages = [render(page_of(findings(), "Models", [])) for _ in range(2)]
+    assert pages[0] == pages[1]
+    plain = json.loads(json.dumps(findings().plain()))
+    assert plain["rungs"]["<reader>"]["fr"]["f1"]["n"] == 20
+    assert plain["noise"]["<reader>"]["typos"]["change"]["value"] == -0.1
+
+
+def test_tracking_gets_flat_numbers():
+    metrics = findings().metrics
+    assert {"<reader>.f1", "<reader>.f1.fr", "baseline.first_bm25_sentence.f1", "scorer.auc"} <= set(metrics)
+    assert metrics["noise.<reader>.typos.f1_change"] == -0.1
+    assert "curve.scorer.auc.50" in metrics
+    assert "curve.scorer.ece.50" not in metrics
+    assert all(isinstance(value, float) for value in metrics.values())

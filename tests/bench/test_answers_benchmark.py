@@ -1,0 +1,77 @@
+"""The answers benchmark asks the titles and rungs that it is told to, and its file holds what the contract promises."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.answers import run
+from palier.adapters.search import connect
+from palier.domain.title_split import title_split
+from palier.errors import InputError
+
+PLACES = ("Lisbon", "Quimper", "Tromso", "Galway", "Bruges", "Cadiz", "Ghent", "Trieste", "Bergen", "Nantes")
+
+
+def row(i: int, **changes: Any) -> dict[str, Any]:
+    place = PLACES[i % len(PLACES)]
+    return {
+        "id": f"q{i}",
+        "lang": "en",
+        "title": f"Bakery_of_{place}",
+        "passage_id": f"p{i}",
+        "context": f"The bakery of {place} opened in 19{10 + i}. It was founded by Ada Baker, who sold {i + 3} loaves.",
+        "question": f"In which year did the bakery of {place} open?",
+        "answers": [f"19{10 + i}"],
+        "answerable": True,
+    } | changes
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(item) + "\n" for item in rows), encoding="utf-8")
+    return path
+
+
+def test_a_split_or_a_rung_that_is_not_there_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    data = write(tmp_path / "a.jsonl", [row(0)])
+    with pytest.raises(InputError, match="No split 'exam'"):
+        run([data], tmp_path / "o.json", search_url="http://127.0.0.1:1", asked_titles="exam")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="No reader rung heavy"):
+        run([data], tmp_path / "o.json", search_url="http://127.0.0.1:1", rungs=["heavy"])
+    assert not (tmp_path / "o.json").exists()
+
+
+@pytest.mark.service
+@pytest.mark.model
+def test_the_file_holds_the_contract_for_the_titles_and_rungs_that_were_asked(tmp_path: Path, search_url: str) -> None:
+    """The starter reader over ten small passages: gold and retrieved, each F1 beside its share answered."""
+    rows = [row(i) for i in range(10)] + [row(i, id=f"n{i}", answers=[], answerable=False) for i in range(3)]
+    content = run([write(tmp_path / "a.jsonl", rows)], tmp_path / "o.json", search_url=search_url, rungs=["reader"])
+    assert json.loads((tmp_path / "o.json").read_text(encoding="utf-8")) == content
+    assert content["params"]["rungs"] == ["reader"]
+    results = content["results"]
+    assert set(results) == {"best_overlap_sentence", "reader", "scorer", "retrieval"}
+    for rung in ("reader", "best_overlap_sentence"):
+        for part in ("gold", "retrieved"):
+            found = results[rung][part]
+            assert found["f1"]["n"] == found["share_answered"]["n"] == 10
+            assert found["no_answer_f1"]["n"] == 13
+    assert results["best_overlap_sentence"]["retrieved"]["share_answered"]["value"] == 1.0
+    assert results["reader"]["gold"]["f1"]["value"] > results["best_overlap_sentence"]["gold"]["f1"]["value"]
+    assert 0 < results["reader"]["cpu_ms_p50"] <= results["reader"]["cpu_ms_p95"]
+    assert results["retrieval"]["hit_at_5"]["n"] == 13
+    assert {"auc", "ece", "auc_of_margin", "auc_gain_over_margin"} <= set(results["scorer"])
+    with connect(search_url) as client:
+        assert not client.indices.get(index="bench-retrieval-*")
+
+
+@pytest.mark.service
+@pytest.mark.model
+def test_only_questions_on_the_titles_asked_for_are_asked(tmp_path: Path, search_url: str) -> None:
+    rows = [row(i, title=f"Article {i}") for i in range(60)]
+    expected = sum(title_split(item["title"]) == "test" for item in rows)
+    assert 0 < expected < 60
+    data = write(tmp_path / "a.jsonl", rows)
+    content = run([data], tmp_path / "o.json", search_url=search_url, asked_titles="test", rungs=["reader"])
+    assert content["results"]["reader"]["retrieved"]["f1"]["n"] == expected
