@@ -46,13 +46,19 @@ class FeedbackStored(BaseModel):
     summary="Rate or correct an answer",
 )
 async def store_feedback(body: FeedbackRequest, gateway: GatewayPart, key: Key) -> FeedbackStored:
-    """Only the key that asked (or one with the scope `admin`) may judge an answer."""
+    """Only the key that asked (or one with the scope `admin`) may judge an answer.
+
+    Corrections are learned from where the documents say so too; personal data is taken out first. Comments are for
+    people: nothing learns from them.
+    """
     row = await asyncio.to_thread(gateway.records.request, body.request_id)
     if row is None or (row.key_id != key.key_id and ADMIN not in key.scopes):
         raise NotFoundProblem(
             f"This key has no request {body.request_id!r}: it is the x-request-id of an answer.",
             param="request_id",
         )
+    if not row.question:  # an empty question is never answered: this one's texts were erased
+        raise NotFoundProblem(f"The texts of request {body.request_id!r} were erased.", param="request_id")
     await asyncio.to_thread(
         gateway.records.add_feedback,
         body.request_id,

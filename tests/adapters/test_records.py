@@ -203,6 +203,70 @@ def test_feedback_comes_back_with_what_it_is_about_and_needs_a_served_request(re
         records.add_feedback("req-2", "key-1", 1, None, None, NOW)
 
 
+def test_judgements_come_with_the_answer_that_was_served(records):
+    """Oldest first, in the window, and not for texts that are gone; heavy answers newest first, no "I don't know"."""
+    for number, rung in enumerate(("reader", "heavy", "heavy", "heavy")):
+        later = NOW + timedelta(days=number)
+        row = replace(ROW, request_id=f"req-{number}", rung=rung, created_at=later, abstained=number == 2)
+        records.append_request(row)
+        records.append_request(replace(row, arm="shadow", answer="Non."))
+        records.add_feedback(f"req-{number}", "key-2", 1, "13 €", None, later)
+    found = records.judgements(NOW + timedelta(days=1))
+    assert [(row.request_id, row.answer, said["correction"]) for row, said in found] == [
+        (f"req-{number}", ROW.answer, "13 €") for number in (1, 2, 3)
+    ]
+    heavy = records.answers_of_rungs(["heavy"], NOW, 10)
+    assert [(row.request_id, row.arm) for row in heavy] == [("req-3", "champion"), ("req-1", "champion")]
+    assert len(records.answers_of_rungs(["heavy"], NOW, 1)) == 1
+
+
+def test_an_erased_key_loses_its_texts_and_keeps_its_costs(records, url):
+    """Question, answer, quotes, corrections and comments go, also from shadow rows, and from SQLite's files."""
+    records.append_request(replace(ROW, question="a secret question", answer="a secret answer"))
+    records.append_request(replace(ROW, answer="a secret shadow", arm="shadow"))
+    records.append_request(replace(ROW, request_id="req-2", key_id="key-2"))
+    records.add_feedback("req-1", "key-2", -1, "a secret correction", "a secret comment", NOW)
+    records.add_feedback("req-2", "key-1", 1, "a secret word", None, NOW)
+    costs = records.usage()["cost_nanousd"]
+    erasure, n_blanked = records.erase("key-1", NOW + timedelta(minutes=1))
+    assert (erasure.kind, n_blanked, records.erasures()) == ("key", 2, [erasure])
+    texts = [(row.question, row.answer, row.citations) for row in records.requests(include_shadow=True)]
+    assert texts == [(ROW.question, ROW.answer, ROW.citations), ("", "", []), ("", "", [])]
+    said = [(entry["rating"], entry["correction"], entry["comment"]) for entry in records.feedback()]
+    assert said == [(-1, None, None), (None, None, None)]
+    assert records.usage()["cost_nanousd"] == costs
+    assert [row.request_id for row, _ in records.judgements(NOW - timedelta(days=1))] == ["req-2"]
+    if url.startswith("sqlite"):
+        files = list(Path(url.removeprefix("sqlite:///")).parent.iterdir())
+        assert any(b"key-2" in path.read_bytes() for path in files)
+        assert all(b"a secret" not in path.read_bytes() for path in files)
+
+
+def test_what_arrives_under_a_tombstone_goes_at_the_next_look(records):
+    """A request that was under way; what the key asks after its erasure is its own again."""
+    records.append_request(ROW)
+    records.erase("key-1", NOW + timedelta(minutes=1))
+    records.append_request(replace(ROW, request_id="req-late"))
+    records.append_request(replace(ROW, request_id="req-new", created_at=NOW + timedelta(days=1)))
+    assert records.forget_texts(None) == 1
+    assert records.forget_texts(None) == 0
+    assert {row.request_id for row in records.requests() if row.question} == {"req-new"}
+
+
+def test_one_request_is_erased_alone_and_old_texts_are_forgotten(records):
+    """By request id; by age; what is neither a key nor a request is an error that changes nothing."""
+    for number in range(3):
+        records.append_request(replace(ROW, request_id=f"req-{number}", created_at=NOW + timedelta(days=number)))
+    erasure, n_blanked = records.erase("req-1", NOW + timedelta(days=9))
+    assert (erasure.kind, n_blanked) == ("request", 1)
+    assert {row.request_id for row in records.requests() if row.question} == {"req-0", "req-2"}
+    assert records.forget_texts(NOW + timedelta(days=1)) == 1
+    assert {row.request_id for row in records.requests() if row.question} == {"req-2"}
+    with pytest.raises(InputError, match="keys list"):
+        records.erase("nobody", NOW)
+    assert len(records.erasures()) == 1
+
+
 def ref(name):
     return ReleaseRef(name, f"/bundles/{name}", "corpus-1", NOW)
 

@@ -44,7 +44,8 @@ def tiny_params() -> Params:
     return params.model_copy(update={"train_reader": params.train_reader.model_copy(update=changes)})
 
 
-def _workspace(root: Path, *, answerable: bool = True) -> Path:
+def make_tiny_workspace(root: Path, *, answerable: bool = True) -> Path:
+    """Six passages of one sentence, each with a question, four to train on; as `version-documents` leaves them."""
     passages, golden = [], []
     for index, town in enumerate(TOWNS):
         text = f"The shop in {town} closes at {10 + index}:30 on Mondays."
@@ -88,7 +89,7 @@ def _metrics(root: Path) -> dict[str, float]:
 @pytest.mark.soak
 def test_a_killed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
     """SIGKILL after the first checkpoint, then the same command: same metrics, same weights, nothing left over."""
-    broken, whole = _workspace(tmp_path / "broken"), _workspace(tmp_path / "whole")
+    broken, whole = make_tiny_workspace(tmp_path / "broken"), make_tiny_workspace(tmp_path / "whole")
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(broken)], cwd=repository_root())
     checkpoints = Workspace(broken).cache / "train_reader"
     deadline = time.monotonic() + 240
@@ -112,7 +113,7 @@ def test_a_killed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
 
 def test_what_is_written_can_be_served(tmp_path: Path) -> None:
     """The folder holds the model, its config with the chosen threshold, and the adapter; it reads."""
-    root = _workspace(tmp_path)
+    root = make_tiny_workspace(tmp_path)
     result = train_reader.run(tiny_params(), root, lambda *_: None)
     reader = OnnxReader(Workspace(root).reader)
     assert reader.config.null_threshold == result.metrics["null_threshold"]
@@ -126,4 +127,4 @@ def test_a_training_set_without_answers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match="palier version-documents"):
         train_reader.run(tiny_params(), tmp_path / "empty", lambda *_: None)
     with pytest.raises(DataGateError, match="None of"):
-        train_reader.run(tiny_params(), _workspace(tmp_path, answerable=False), lambda *_: None)
+        train_reader.run(tiny_params(), make_tiny_workspace(tmp_path, answerable=False), lambda *_: None)

@@ -64,7 +64,7 @@ def _reference(workspace: Workspace) -> pd.DataFrame:
 
 
 def _current(rows: Sequence[LedgerRow]) -> pd.DataFrame:
-    judged = [row for row in rows if row.error is None and row.score is not None]
+    judged = [row for row in rows if row.error is None and row.score is not None and row.question]  # or it was erased
     return _columns(
         [row.question for row in judged],
         [float(row.score or 0.0) for row in judged],

@@ -1,9 +1,10 @@
 """Stage `train-reader`: tune the reader on the golden training questions and export it to ONNX int8.
 
-Starts from the committed starter (or the bare encoder) and trains a LoRA adapter on: each training question beside
-its gold passage, beside passages that look like it but lack the answer, and unanswerable questions beside the passages
-that look most like an answer. Validation questions choose one number only, the margin under which the reader says
-"no answer here"; test questions are never read. A killed run goes on from the last finished epoch.
+Starts from the committed starter (or the bare encoder) and trains a LoRA adapter on: each training question, and each
+that `collect-feedback` found in use, beside its gold passage, beside passages that look like it but lack the answer,
+and unanswerable questions beside the passages that look most like an answer. Validation questions choose one number
+only, the margin under which the reader says "no answer here"; test questions are never read. A killed run goes on from
+the last finished epoch.
 """
 
 import hashlib
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palier.adapters.catalogue import resolve, sha256_file
+from palier.adapters.corpus_files import load_corpus as load_corpus  # other stages take it from here
+from palier.adapters.feedback_rows import read_examples
 from palier.adapters.int8_export import FLOAT_MODEL
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
 from palier.adapters.reader_adapter import STARTER_FILE, merged, save_lora, starter_reader, with_lora
@@ -23,7 +26,7 @@ from palier.adapters.reader_export import export_reader
 from palier.adapters.reader_training import TrainingPlan, train_reader
 from palier.adapters.reader_windows import WindowCutter
 from palier.adapters.torch_reader import SpanReader, TrainingWindow, training_windows
-from palier.adapters.workspace import Workspace, read_jsonl, write_json
+from palier.adapters.workspace import Workspace, write_json
 from palier.domain.documents import Passage
 from palier.domain.golden import GoldenQuestion
 from palier.domain.reading_tasks import Lookalikes, ReadingTask, distractors, training_tasks
@@ -53,7 +56,9 @@ def run(params: Params, root: Path, progress: Progress) -> TrainReaderResult:
     workspace, section = Workspace(root), params.train_reader
     passages, golden = load_corpus(workspace)
     lookalikes = Lookalikes(list(passages.values()))
-    tasks = training_tasks(_of_split(golden, "train"), passages, lookalikes, section.negatives)
+    learned = _learned(workspace) if section.use_feedback else []
+    rows = [*_of_split(golden, "train"), *_of_split(learned, "train")]
+    tasks = training_tasks(rows, passages, lookalikes, section.negatives)
     base = resolve(section.base)
     windows = _windows(tasks, WindowCutter(base, section.max_tokens))
     starter = resolve(section.starter) if section.starter else None
@@ -91,12 +96,9 @@ def _plan(params: Params, n_batches: int) -> TrainingPlan:
     )
 
 
-def load_corpus(workspace: Workspace) -> tuple[dict[str, Passage], list[GoldenQuestion]]:
-    """Passages by id and golden questions, as `version-documents` wrote them."""
-    rows = read_jsonl(workspace.corpus / "passages.jsonl", "version-documents")
-    passages = {row["passage_id"]: Passage(**row) for row in rows}
-    golden = read_jsonl(workspace.corpus / "golden.jsonl", "version-documents")
-    return passages, [GoldenQuestion.model_validate_json(json.dumps(row)) for row in golden]
+def _learned(workspace: Workspace) -> Sequence[GoldenQuestion]:
+    """What `collect-feedback` found, as far as a passage says it: of the rest a reader would only learn silence."""
+    return [row for row in read_examples(workspace) if row.passage_ids or not row.answerable]
 
 
 def _of_split(golden: Sequence[GoldenQuestion], split: str) -> list[GoldenQuestion]:

@@ -1,16 +1,17 @@
-"""Records: ledger, keys, feedback, releases and rollouts in one database, behind plain dataclasses.
+"""Records: ledger, feedback, erasures, keys, releases and rollouts in one database, behind plain dataclasses.
 
 SQLite in WAL mode by default, Postgres by URL, the same code. Every method is one short transaction, safe to
 call from several threads and processes. Knows nothing of HTTP or of statistics.
 """
 
+from palier.adapters.records.erasures import ErasureRecords
 from palier.adapters.records.keys import ApiKey, KeyRecords
 from palier.adapters.records.ledger import LedgerRecords
 from palier.adapters.records.releases import ReleaseRecords
 from palier.adapters.records.tables import open_engine
 
 
-class Records(LedgerRecords, KeyRecords, ReleaseRecords):
+class Records(LedgerRecords, ErasureRecords, KeyRecords, ReleaseRecords):
     """All records of one database; ``url`` is SQLAlchemy's. Raises ServiceError when it cannot be opened."""
 
     def __init__(self, url: str) -> None:

@@ -19,6 +19,7 @@ from palier.errors import InputError
 
 _FIELDS = tuple(item.name for item in fields(LedgerRow))
 _COLUMNS = [requests.c[name] for name in _FIELDS]
+_SAID = ("key_id", "rating", "correction", "created_at")
 
 
 class LedgerRecords(Connected):
@@ -128,6 +129,34 @@ class LedgerRecords(Connected):
             statement = statement.where(feedback.c.created_at >= since)
         with self._engine.connect() as connection:
             return [dict(row._mapping) for row in connection.execute(statement)]
+
+    def judgements(self, since: datetime) -> list[tuple[LedgerRow, dict[str, Any]]]:
+        """Served answers since then with what was said about each (key_id, rating, correction, created_at), oldest
+        judgement first; none whose texts are gone.
+        """
+        said = [feedback.c[name].label(f"said_{name}") for name in _SAID]
+        is_served = (requests.c.request_id == feedback.c.request_id) & requests.c.is_shadow.is_(False)
+        statement = select(*_COLUMNS, *said).join(feedback, is_served).order_by(feedback.c.feedback_id)
+        statement = statement.where(requests.c.created_at >= since, requests.c.question != "")
+        with self._engine.connect() as connection:
+            rows = [row._mapping for row in connection.execute(statement)]
+        return [
+            (LedgerRow(**{name: row[name] for name in _FIELDS}), {name: row[f"said_{name}"] for name in _SAID})
+            for row in rows
+        ]
+
+    def answers_of_rungs(self, rungs: Sequence[str], since: datetime, limit: int) -> list[LedgerRow]:
+        """The newest ``limit`` answers that these rungs gave and that were served; no "I don't know"."""
+        column = requests.c
+        statement = (
+            select(*_COLUMNS)
+            .where(column.rung.in_(rungs), column.created_at >= since, column.is_shadow.is_(False))
+            .where(column.error.is_(None), column.abstained.is_(False), column.question != "")
+            .order_by(column.row_id.desc())
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [_ledger_row(row) for row in connection.execute(statement)]
 
     def _has_request(self, request_id: str, *, is_shadow: bool) -> bool:
         statement = select(requests.c.row_id).where(

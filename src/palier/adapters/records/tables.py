@@ -124,6 +124,15 @@ feedback = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("erasure_id", _RowId, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False),
+    Column("subject", String(80), nullable=False),
+    Column("erased_at", UtcDateTime, nullable=False),
+)
+
 releases = Table(
     "releases",
     metadata,
