@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palier.adapters.scorer_training import MIN_ROWS, fit_head, fold_of
+from palier.domain.scoring import LogisticHead
 
 TRUE_WEIGHTS, TRUE_BIAS = np.array([1.5, -0.8, 0.0]), 0.4
 SCALE, SHIFT = np.array([0.1, 1.0, 50.0]), np.array([3.0, 0.0, -20.0])
@@ -90,3 +91,32 @@ def test_the_same_seed_makes_the_same_folds_and_another_one_others():
     one, again, other = (fold_of(groups, 5, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert (one == again).all()
     assert (one != other).any()
+
+
+def starter() -> LogisticHead:
+    """A head that was fitted on many rows of the true law."""
+    features, chance = sample(20_000)
+    return fit_head(features, chance, regularisation=1e-3)
+
+
+def test_without_rows_a_starter_stays_as_it_is():
+    head = fit_head(np.zeros((0, 3)), np.zeros(0), 1.0, starter())
+    assert head.model_copy(update={"n_rows": 0}) == starter().model_copy(update={"n_rows": 0})
+
+
+def test_a_few_rows_with_a_starter_predict_better_than_without_one():
+    features, chance = sample(30, seed=5)
+    drawn = (np.random.default_rng(6).random(30) < chance).astype(np.float64)
+    unseen, truth = sample(500, seed=7)
+    errors = []
+    for prior in (starter(), None):
+        head = fit_head(features, drawn, 5.0, prior)
+        errors.append(np.abs([head.predict(row) - right for row, right in zip(unseen, truth, strict=True)]).mean())
+    assert errors[0] < errors[1]
+
+
+def test_many_rows_of_another_law_leave_the_starter():
+    features, chance = sample(5_000)
+    head = fit_head(features, 1.0 - chance, 1.0, starter())
+    unseen, truth = sample(200, seed=2)
+    assert [head.predict(row) for row in unseen] == pytest.approx(1.0 - truth, abs=0.05)

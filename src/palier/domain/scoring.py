@@ -1,10 +1,13 @@
 """The scorer: how likely is it that an answer is acceptable, judged after it was given.
 
-Numbers that question, passages and answer yield (`features`) go through one small logistic model per rung, apart for
-answers and for "I don't know". Weights are plain JSON, so that the gateway loads nothing that could run. A score is
-an estimate of the answer's expected quality (token F1, or 1 for a right "I don't know"), from 0 to 1.
+Numbers that question, passages and answer yield (`features`), and how far the answer agrees with those that cheaper
+rungs gave before (`agreement_features`), go through one small logistic model per rung, apart for answers and for "I
+don't know". Weights are plain JSON, so that the gateway loads nothing that could run. A score is an estimate of the
+answer's expected quality (token F1, or 1 for a right "I don't know"), from 0 to 1. Without passages the same numbers
+are made, those of passages being 0.
 
-Price paid: a score looks at one answer alone; agreement between rungs is not used yet.
+Price paid: recorded scores presume that all cheaper rungs were heard. In a cascade that leaves one out, a later answer
+is scored on less; heads learn both cases, so scores stay calibrated, but they are not the recorded ones to the digit.
 """
 
 import math
@@ -16,7 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from palier.domain import groundedness
 from palier.domain.answering import Hit, Question, RungAnswer
+from palier.domain.documents import Lang
+from palier.domain.words import content_words, stems
 from palier.errors import IntegrityError
 
 FEATURES = (
@@ -35,7 +41,27 @@ FEATURES = (
     "grounded",
     "similarity",
     "is_french",
+    "score_gap",
+    "numbers_grounded",
+    "names_grounded",
+    "quote_grounded",
+    "coverage",
+    "support",
+    "type_match",
+    "echo",
+    "hedges",
+    "n_question_words",
 )
+"""What one answer yields by itself; recorded with each outcome."""
+AGREEMENT = ("agreement", "mean_agreement", "silent_before", "n_heard")
+"""What it yields beside the answers before it."""
+ALL_FEATURES = FEATURES + AGREEMENT
+ANY_RUNG = "*"
+"""The head for answers that none of our rungs gave: it has seen no signal that only our own rungs have."""
+OWN_SIGNALS = (
+    "margin", "null", "second", "mean_logprob", "top_score", "top_cosine", "top_bm25", "cited_score", "score_gap",
+    *AGREEMENT,
+)  # fmt: skip
 _ASKS_NUMBER = re.compile(
     r"\b(how (much|many|long|far|old)|when|what time|price|cost|combien|quand|quelle heure|prix|co[uû]te|tarif)",
     re.IGNORECASE,
@@ -49,7 +75,7 @@ class TextEncoder(Protocol):
 
 
 class LogisticHead(BaseModel):
-    """Logistic regression on standardised features; ``weights`` has one number per feature of FEATURES.
+    """Logistic regression on standardised features; ``weights`` has one number per feature of ALL_FEATURES.
 
     An empty ``weights`` means "too few rows to learn from": the base rate is the score.
     """
@@ -73,7 +99,9 @@ class ScorerWeights(BaseModel):
     """`scorer.json`: heads by rung, for answers and for abstentions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    features: tuple[str, ...] = FEATURES
+    features: tuple[str, ...] = ALL_FEATURES
+    hears_earlier: bool = True
+    """Whether answers of rungs that were asked before count; else those features are zeros, as in training."""
     answered: Mapping[str, LogisticHead]
     abstained: Mapping[str, LogisticHead]
 
@@ -83,10 +111,10 @@ class LearnedScorer:
 
     def __init__(self, weights: ScorerWeights, encoder: TextEncoder) -> None:
         """Raises IntegrityError for weights of other features: they would be applied to the wrong numbers."""
-        if weights.features != FEATURES:
+        if weights.features != ALL_FEATURES:
             raise IntegrityError(
                 f"The scorer was trained on the features {', '.join(weights.features)}; this version computes "
-                f"{', '.join(FEATURES)}. Train it again: `palier train-scorer`."
+                f"{', '.join(ALL_FEATURES)}. Train it again: `palier train-scorer`."
             )
         self._weights = weights
         self._encoder = encoder
@@ -96,11 +124,21 @@ class LearnedScorer:
         question: Question,
         hits: Sequence[Hit],
         answer: RungAnswer,
-        earlier: Sequence[RungAnswer],  # noqa: ARG002 (part of the protocol; see the module's price)
+        earlier: Sequence[RungAnswer],
     ) -> float:
         """Expected quality of ``answer``; KeyError for a rung the scorer was not trained on."""
-        heads = self._weights.answered if answer.text else self._weights.abstained
-        return heads[answer.rung].predict(features(question, hits, answer, self._encoder))
+        return self.explain(question, hits, answer, earlier)[0]
+
+    def explain(
+        self, question: Question, hits: Sequence[Hit], answer: RungAnswer, earlier: Sequence[RungAnswer]
+    ) -> tuple[float, dict[str, float]]:
+        """The score, and the numbers that it rests on by name; KeyError as `score`."""
+        head = (self._weights.answered if answer.text else self._weights.abstained)[answer.rung]
+        alone = features(question, hits, answer, self._encoder)
+        heard = [seen.text for seen in earlier] if self._weights.hears_earlier else []
+        beside = agreement_features(answer.text, heard, question.lang)
+        vector = np.concatenate([alone, beside])
+        return head.predict(vector), dict(zip(ALL_FEATURES, vector.tolist(), strict=True))
 
 
 def features(question: Question, hits: Sequence[Hit], answer: RungAnswer, encoder: TextEncoder) -> NDArray[np.float64]:
@@ -110,6 +148,7 @@ def features(question: Question, hits: Sequence[Hit], answer: RungAnswer, encode
     quote = " ".join(citation.quote for citation in answer.citations)
     words = _words(answer.text)
     read = _words(" ".join(hit.passage.text for hit in hits))
+    source = " ".join(hit.passage.content for hit in hits if hit.passage.passage_id in cited) or quote
     values = {
         **{name: answer.signals.get(name, 0.0) for name in ("margin", "null", "second", "mean_logprob")},
         "top_score": top.score if top else 0.0,
@@ -123,8 +162,31 @@ def features(question: Question, hits: Sequence[Hit], answer: RungAnswer, encode
         "grounded": _share(words, read),
         "similarity": _similarity(question.standalone, quote, encoder),
         "is_french": float(question.lang == "fr"),
+        "score_gap": hits[0].score - hits[1].score if len(hits) > 1 else 0.0,
+        "numbers_grounded": groundedness.share_of_numbers(answer.text, source),
+        "names_grounded": groundedness.share_of_names(answer.text, source),
+        "quote_grounded": _share(words, _words(quote)),
+        "coverage": _share(content_words(question.standalone), stems(source)),
+        "support": math.log1p(
+            groundedness.n_supporting(answer.text, [hit.passage.text for hit in hits], question.lang)
+        ),
+        "type_match": groundedness.type_match(question.text, answer.text) if answer.text else 0.0,
+        "echo": groundedness.echo(question.standalone, answer.text, question.lang) if answer.text else 0.0,
+        "hedges": groundedness.hedges(answer.text),
+        "n_question_words": math.log1p(len(_words(question.text))),
     }
     return np.array([values[name] for name in FEATURES], dtype=np.float64)
+
+
+def agreement_features(answer: str, earlier: Sequence[str], lang: Lang) -> NDArray[np.float64]:
+    """The (len(AGREEMENT),) vector of an answer beside the texts of those before it; zeros where there are none."""
+    return np.array([*groundedness.agreement(answer, earlier, lang), math.log1p(len(earlier))], dtype=np.float64)
+
+
+def as_outsider(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, len(ALL_FEATURES)) with the signals gone that only our rungs and our retrieval have: what ANY_RUNG sees."""
+    kept = np.array([name not in OWN_SIGNALS for name in ALL_FEATURES])
+    return np.where(kept, vectors, 0.0)
 
 
 def _words(text: str) -> set[str]:

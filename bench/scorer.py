@@ -1,0 +1,212 @@
+"""How well the scorer tells good answers from bad ones, on articles and in domains that it was not fitted on.
+
+`palier bench scorer --data FILE… --out FILE.json`. The starter reader answers the questions of the files' test articles
+(passages of the same articles are searched in memory, over two passages, each fourth question over ten as well).
+Measured are the committed starter scorer as it is (`starter`: a fresh workspace), the same fitted on the other four
+fifths of articles (`fitted`: a workspace that has golden questions), the one for answers from elsewhere (`outsider`),
+and what a reader knows of itself: its margin, its span's logit, its gap to the second reading. AUC is against "quality
+of at least one half", ECE over ten bins of equal count against quality, both over answers and abstentions together.
+`domains` leaves each file out of the fit, without a starter, and measures on it.
+
+The price: one reader is all that speaks here; agreement between unlike rungs is not measured.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from bench.answers import exported_starter
+from bench.exported_models import exported_encoder
+from bench.report import QaRow, Report, percentile, read_qa, tell
+from palier.adapters.catalogue import resolve, sha256_file
+from palier.adapters.onnx_encoder import OnnxEncoder
+from palier.adapters.onnx_reader import MODEL, OnnxReader
+from palier.adapters.recent_vectors import RecentVectors
+from palier.adapters.scorer_rows import ScoredRow, answered_rows
+from palier.adapters.scorer_training import fit_head, fold_of
+from palier.domain.scoring import ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
+from palier.domain.title_split import title_split
+from palier.errors import InputError
+from palier.params import Params, load_params
+from palier.settings import repository_root
+from palier.stages.train_scorer import calibration_error
+
+N_FOLDS = 5
+SAMPLES = 500
+READER = "reader"
+Floats = NDArray[np.float64]
+Measure = Callable[[Floats, Floats], float]
+
+
+def run(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    max_questions: int | None = 250,
+    reader_folder: Path | None = None,
+    encoder_folder: Path | None = None,
+    seed: int = 7,
+) -> dict[str, Any]:
+    """Measure, write ``out`` and return what it holds; ``max_questions`` of each file are asked.
+
+    Raises InputError for files without a question of a test article.
+    """
+    params = load_params(repository_root() / "params.yaml")
+    reader_folder = reader_folder or exported_starter(params)
+    section = params.train_encoder
+    encoder = OnnxEncoder(encoder_folder or exported_encoder(section.base, section.starter))
+    rng = np.random.default_rng(seed)
+    told = {"max_questions": max_questions, "seed": seed, "reader_sha256": sha256_file(reader_folder / MODEL)}
+    report = Report("scorer", told)
+    questions = _read(data, max_questions, report, rng)
+    recent = RecentVectors(encoder, size=100_000)
+    rows = answered_rows(questions, OnnxReader(reader_folder), recent, _tell_progress)
+    return report.write(out, _results(rows, params, rng))
+
+
+def _tell_progress(done: int, total: int) -> None:
+    if done % 100 == 0:
+        tell(f"answers: {done} of about {total * 5 // 4}")
+
+
+def _read(
+    data: Sequence[Path], max_questions: int | None, report: Report, rng: np.random.Generator
+) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for path in data:
+        read = read_qa(path)
+        report.add_data(path, len(read))
+        own = [row for row in read if row.question.strip() and title_split(row.title) == "test"]
+        drawn = rng.permutation(len(own))[:max_questions]
+        found += [_as_mapping(own[i], path.name) for i in sorted(drawn.tolist())]
+    if not found:
+        raise InputError("No row asks about a test article (see palier.domain.title_split): nothing to measure.")
+    return found
+
+
+def _as_mapping(row: QaRow, domain: str) -> Mapping[str, Any]:
+    return asdict(row) | {"domain": domain}
+
+
+def _results(rows: Sequence[ScoredRow], params: Params, rng: np.random.Generator) -> dict[str, Any]:
+    quality = np.array([row.quality for row in rows])
+    starter = _starter(params)
+    titles = [row.title for row in rows]
+    folds = fold_of(titles, min(N_FOLDS, max(2, len(set(titles)))), rng)
+    held = params.train_scorer.regularisation
+    scores: dict[str, Floats] = {
+        "fitted": _out_of_fold(rows, folds, starter, held),
+        "fitted_without_starter": _out_of_fold(rows, folds, None, held),
+        "reader_margin": np.array([row.signals.get("margin", -20.0) for row in rows]),
+        "span_logit": np.array([row.signals.get("margin", -20.0) + row.signals.get("null", 0.0) for row in rows]),
+        "gap_to_second": np.array([row.signals.get("second", 0.0) for row in rows]),
+    }
+    if starter is not None:
+        scores["starter"] = np.array([_head(starter, row, READER).predict(row.vector) for row in rows])
+        seen = as_outsider(np.array([row.vector for row in rows]))
+        pairs = zip(rows, seen, strict=True)
+        scores["outsider"] = np.array([_head(starter, row, ANY_RUNG).predict(vector) for row, vector in pairs])
+    results: dict[str, Any] = {name: _judged(values, quality, rng, name) for name, values in scores.items()}
+    best = scores.get("starter", scores["fitted"])
+    results["auc_over"] = {
+        name: _difference(best, scores[name], quality, rng) for name in ("reader_margin", "span_logit", "gap_to_second")
+    }
+    results["domains"] = _domains(rows, held, rng)
+    results["share_answered"] = round(float(np.mean([row.answered for row in rows])), 4)
+    results["mean_quality"] = round(float(quality.mean()), 4)
+    results |= _times(rows, starter)
+    return results
+
+
+def _starter(params: Params) -> ScorerWeights | None:
+    if params.train_scorer.starter is None:
+        return None
+    path = resolve(params.train_scorer.starter) / "scorer.json"
+    return ScorerWeights.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _head(weights: ScorerWeights, row: ScoredRow, name: str) -> LogisticHead:
+    return (weights.answered if row.answered else weights.abstained)[name]
+
+
+def _fit(rows: Sequence[ScoredRow], starter: ScorerWeights | None, held: float) -> dict[bool, LogisticHead]:
+    heads = {}
+    for answered in (True, False):
+        own = [row for row in rows if row.answered == answered]
+        prior = None if starter is None else (starter.answered if answered else starter.abstained).get(READER)
+        vectors = np.array([row.vector for row in own])
+        heads[answered] = fit_head(vectors, np.array([row.quality for row in own]), held, prior)
+    return heads
+
+
+def _out_of_fold(
+    rows: Sequence[ScoredRow], folds: NDArray[np.int64], starter: ScorerWeights | None, held: float
+) -> Floats:
+    scores = np.zeros(len(rows))
+    for fold in np.unique(folds):
+        heads = _fit([row for row, other in zip(rows, folds, strict=True) if other != fold], starter, held)
+        for place in np.flatnonzero(folds == fold).tolist():
+            scores[place] = heads[rows[place].answered].predict(rows[place].vector)
+    return scores
+
+
+def _domains(rows: Sequence[ScoredRow], held: float, rng: np.random.Generator) -> dict[str, Any]:
+    """Each file in turn as the domain that the fit has not seen; empty with one file."""
+    results = {}
+    names = sorted({row.domain for row in rows})
+    for name in names if len(names) > 1 else []:
+        heads = _fit([row for row in rows if row.domain != name], None, held)
+        own = [row for row in rows if row.domain == name]
+        scores = np.array([heads[row.answered].predict(row.vector) for row in own])
+        results[name] = _judged(scores, np.array([row.quality for row in own]), rng, "left out")
+    return results
+
+
+def _judged(scores: Floats, quality: Floats, rng: np.random.Generator, name: str) -> dict[str, Any]:
+    """AUC, and ECE where the scores are probabilities, each with a bootstrap over answers."""
+    found: dict[str, Any] = {"auc": _bootstrapped(_auc, scores, quality, rng)}
+    if scores.min() >= 0.0 and scores.max() <= 1.0:
+        found["ece"] = _bootstrapped(calibration_error, scores, quality, rng)
+    tell(f"{name}: {found}")
+    return found
+
+
+def _auc(scores: Floats, quality: Floats) -> float:
+    good = quality >= 0.5
+    return float(roc_auc_score(good, scores)) if good.any() and not good.all() else 0.5
+
+
+def _bootstrapped(measure: Measure, scores: Floats, quality: Floats, rng: np.random.Generator) -> dict[str, float]:
+    draws = rng.integers(0, len(scores), (SAMPLES, len(scores)))
+    values = [measure(scores[draw], quality[draw]) for draw in draws]
+    return _interval(measure(scores, quality), values, len(scores))
+
+
+def _difference(one: Floats, other: Floats, quality: Floats, rng: np.random.Generator) -> dict[str, float]:
+    """AUC of ``one`` less that of ``other``, on the same draws."""
+    draws = rng.integers(0, len(one), (SAMPLES, len(one)))
+    values = [_auc(one[draw], quality[draw]) - _auc(other[draw], quality[draw]) for draw in draws]
+    return _interval(_auc(one, quality) - _auc(other, quality), values, len(one))
+
+
+def _interval(value: float, values: Sequence[float], n: int) -> dict[str, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4), "n": n}
+
+
+def _times(rows: Sequence[ScoredRow], starter: ScorerWeights | None) -> dict[str, float | None]:
+    """Milliseconds of a head on numbers that are there; the vectors that some rest on are embedded before."""
+    if starter is None:
+        return {}
+    spent = []
+    for row in rows[:500]:
+        started = time.perf_counter()
+        _head(starter, row, READER).predict(row.vector)
+        spent.append(1000 * (time.perf_counter() - started))
+    return {"head_ms_p50": percentile(spent, 50), "head_ms_p95": percentile(spent, 95)}

@@ -1,0 +1,94 @@
+"""The guard that a workspace releases: the starter's weights, with thresholds that its own golden questions bear.
+
+Golden questions are honest by definition: where the starter would refuse more of a language's validation questions
+than `guard.max_refused`, its threshold rises until it does not. It never falls: a hundred questions say little of what
+strangers will try.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from palier.adapters.catalogue import resolve
+from palier.adapters.guard_training import threshold_for
+from palier.adapters.onnx_encoder import OnnxEncoder
+from palier.adapters.workspace import Workspace, write_text
+from palier.domain.answering import Question
+from palier.domain.documents import Lang
+from palier.domain.guarding import LANGUAGES, Guard, GuardWeights, off_topic_score
+from palier.params import Params
+
+STARTER = "guard-starter"
+GUARD_FILE = "guard.json"
+
+
+def make_guard(params: Params, workspace: Workspace) -> dict[str, float]:
+    """Write models/guard/guard.json; what share of golden questions is refused (by split), empty without a guard.
+
+    Raises IntegrityError when the workspace's encoder has other dimensions than the starter was made for.
+    """
+    workspace.guard.mkdir(parents=True, exist_ok=True)  # DVC waits for the folder, also where nothing guards
+    if not params.guard.enabled:
+        return {}
+    path = resolve(STARTER) / GUARD_FILE
+    weights = GuardWeights.model_validate_json(path.read_text(encoding="utf-8"))
+    queries = pd.read_parquet(workspace.outcomes / "queries.parquet")
+    guard = Guard(weights, OnnxEncoder(workspace.encoder))
+    attack = np.array(
+        [_suspicion(guard, text, lang) for text, lang in zip(queries["query"], queries["lang"], strict=True)]
+    )
+    topic = _topic_scores(weights, queries)
+    validation = (queries["split"] == "validation").to_numpy()
+    langs = queries["lang"].to_numpy(dtype=str)
+    raised = raise_thresholds(
+        weights, attack[validation], topic[validation], langs[validation], params.guard.max_refused
+    )
+    write_text(workspace.guard / GUARD_FILE, raised.model_dump_json(indent=1) + "\n")
+    refused = _refused(raised, attack, topic, langs)
+    splits = queries["split"].to_numpy(dtype=str)
+    return {f"guard.refused.{name}": float(refused[splits == name].mean()) for name in np.unique(splits)}
+
+
+def raise_thresholds(
+    weights: GuardWeights,
+    attack: NDArray[np.float64],
+    topic: NDArray[np.float64],
+    langs: NDArray[np.str_],
+    max_refused: float,
+) -> GuardWeights:
+    """``weights`` with each language's thresholds no lower than honest scores allow; half of the share for each."""
+    found: dict[str, dict[Lang, float]] = {"attack_threshold": {}, "topic_threshold": {}}
+    for lang in LANGUAGES:
+        for name, scores in (("attack_threshold", attack), ("topic_threshold", topic)):
+            known = getattr(weights, name).get(lang, 1.1)
+            own = scores[langs == lang]
+            found[name][lang] = max(known, threshold_for(own, max_refused / 2)) if len(own) else known
+    return weights.model_copy(update=found)
+
+
+def _suspicion(guard: Guard, text: str, lang: Lang) -> float:
+    return guard.suspicion([text], lang)[1]
+
+
+def _topic_scores(weights: GuardWeights, queries: pd.DataFrame) -> NDArray[np.float64]:
+    """0 where nothing was retrieved, or it was recorded before topics were."""
+    if "topic" not in queries:
+        return np.zeros(len(queries))
+    return np.array(
+        [_topic_score(weights, row, text) for row, text in zip(queries["topic"], queries["query"], strict=True)]
+    )
+
+
+def _topic_score(weights: GuardWeights, row: Sequence[float] | None, text: str) -> float:
+    question = Question(text, "en")
+    return 0.0 if row is None else off_topic_score(weights, np.asarray(row, dtype=np.float64), question)
+
+
+def _refused(
+    weights: GuardWeights, attack: NDArray[np.float64], topic: NDArray[np.float64], langs: NDArray[np.str_]
+) -> NDArray[np.bool_]:
+    by_text = attack >= np.array([weights.attack_threshold.get(lang, 1.1) for lang in langs.tolist()])
+    by_topic = topic >= np.array([weights.topic_threshold.get(lang, 1.1) for lang in langs.tolist()])
+    return np.asarray(by_text | by_topic)

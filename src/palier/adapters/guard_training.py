@@ -1,0 +1,245 @@
+"""Fits the guard with scikit-learn from examples; what comes out is plain numbers.
+
+Examples are written by hand in families (one way to attack, one way to ask) and filled with topics. Whatever is
+measured here is measured on families and topics that the fitted weights have not seen: a word list that is learnt by
+heart would look good otherwise. The threshold is chosen on such unseen families too.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from palier.domain.answering import Hit, Question
+from palier.domain.documents import Lang
+from palier.domain.guarding import (
+    ATTACKS,
+    HONEST,
+    LANGUAGES,
+    TOPIC,
+    Guard,
+    GuardWeights,
+    attack_features,
+    standardised,
+    topic_features,
+)
+from palier.domain.scoring import TextEncoder
+from palier.domain.suspicious_words import LEXICAL
+from palier.errors import InputError
+
+CLASSES = (HONEST, *ATTACKS)
+FILES = ("injection", "fraud", "abuse", "off_topic", "honest")
+N_FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One text; ``family`` is its pattern, ``topic`` what fills it (empty where the pattern has no gap)."""
+
+    kind: str
+    family: str
+    topic: str
+    lang: Lang
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the attack model is fitted; ``refused`` is the share of honest texts that the threshold may refuse."""
+
+    regularisation: float = 0.1
+    lexical_weight: float = 1.0
+    refused: float = 0.01
+
+
+def read_examples(folder: Path, rng: np.random.Generator, n_topics: int = 3) -> list[Example]:
+    """All patterns of ``folder``, each that has gaps filled with ``n_topics`` topics drawn from ``rng``."""
+    topics = _lines(folder / "topics.jsonl")
+    found = []
+    for kind in FILES:
+        for row in _lines(folder / f"{kind}.jsonl"):
+            for text in row["texts"]:
+                found += _filled(kind, row["family"], row["lang"], text, topics, rng, n_topics)
+    return found
+
+
+def _filled(
+    kind: str, family: str, lang: Lang, text: str, topics: Sequence[dict[str, Any]], rng: np.random.Generator, n: int
+) -> list[Example]:
+    if not _has_gap(text):
+        return [Example(kind, family, "", lang, text)]
+    drawn = [topics[i] for i in rng.choice(len(topics), size=min(n, len(topics)), replace=False)]
+    filled = []
+    for topic in drawn:
+        whole = text
+        for gap, word in topic[lang].items():
+            whole = whole.replace("{" + gap + "}", word)
+        filled.append(Example(kind, family, str(topic["topic"]), lang, whole[0].upper() + whole[1:]))
+    return filled
+
+
+def _has_gap(text: str) -> bool:
+    return any("{" + gap + "}" in text for gap in ("org", "item", "staff", "account", "topic"))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no file of guard examples ({error}). See models/guard_examples.") from error
+
+
+def with_carriers(examples: Sequence[Example], rng: np.random.Generator, share: float = 0.3) -> list[Example]:
+    """``examples``, and a share of the injections once more behind an honest question of the same language."""
+    honest = {lang: [e.text for e in examples if e.kind == HONEST and e.lang == lang] for lang in LANGUAGES}
+    hidden = [
+        replace(example, text=f"{honest[example.lang][int(rng.integers(len(honest[example.lang])))]} {example.text}")
+        for example in examples
+        if example.kind == "injection" and honest[example.lang] and rng.random() < share
+    ]
+    return [*examples, *hidden]
+
+
+def fold_of_name(kind: str, names: Sequence[str], n_folds: int = N_FOLDS) -> dict[str, int]:
+    """Folds of families (or topics) of one kind: dealt out in the order of a hash of their names."""
+    ordered = sorted(set(names), key=lambda name: hashlib.sha256(f"palier guard {kind}:{name}".encode()).hexdigest())
+    return {name: place % n_folds for place, name in enumerate(ordered)}
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """Which families and topics are held out together."""
+
+    families: dict[tuple[str, str], int]
+    topics: dict[str, int]
+
+    def splits(self, examples: Sequence[Example], fold: int) -> tuple[list[Example], list[Example]]:
+        """(to learn from, to test on): tests have a family of this fold, and no topic that was learnt from."""
+        learn, test = [], []
+        for example in examples:
+            is_tested = self.families[example.kind, example.family] == fold
+            is_kept_topic = not example.topic or (self.topics[example.topic] == fold) == is_tested
+            if is_tested and is_kept_topic:
+                test.append(example)
+            elif not is_tested and is_kept_topic:
+                learn.append(example)
+        return learn, test
+
+
+def folds_of(examples: Sequence[Example], n_folds: int = N_FOLDS) -> Folds:
+    """Folds by family within each kind, and by topic."""
+    families: dict[tuple[str, str], int] = {}
+    for kind in {example.kind for example in examples}:
+        names = [example.family for example in examples if example.kind == kind]
+        families |= {(kind, name): fold for name, fold in fold_of_name(kind, names, n_folds).items()}
+    topics = fold_of_name("topic", [example.topic for example in examples if example.topic], n_folds)
+    return Folds(families, topics)
+
+
+@dataclass(frozen=True, slots=True)
+class AttackModel:
+    """The first half of the guard's weights."""
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+
+def fit_attack(examples: Sequence[Example], encoder: TextEncoder, recipe: Recipe) -> AttackModel:
+    """Multinomial logistic regression on vectors and signs; off-topic examples take no part."""
+    used = [example for example in examples if example.kind in CLASSES]
+    rows = attack_features([e.text for e in used], [e.lang for e in used], encoder)
+    labels = np.array([CLASSES.index(example.kind) for example in used])
+    n_signs = len(LEXICAL)
+    mean, scale, gain = np.zeros(rows.shape[1]), np.ones(rows.shape[1]), np.ones(rows.shape[1])
+    mean[:n_signs], scale[:n_signs] = rows[:, :n_signs].mean(axis=0), np.maximum(rows[:, :n_signs].std(axis=0), 1e-3)
+    gain[:n_signs] = recipe.lexical_weight / np.sqrt(n_signs)  # signs, words and vector weigh alike to begin with
+    model = LogisticRegression(C=1.0 / recipe.regularisation, max_iter=300, tol=1e-3)
+    weight = np.array([1.0 / max(1, (labels == label).sum()) for label in labels])
+    model.fit(standardised(rows, mean, scale) * gain, labels, sample_weight=weight * len(labels) / len(CLASSES))
+    return AttackModel(mean, scale, model.coef_ * gain, model.intercept_)
+
+
+def as_weights(attack: AttackModel, topic: "TopicModel | None" = None) -> GuardWeights:
+    """Both halves together; without thresholds (1.0 and more is never reached) until they are chosen."""
+    width = len(TOPIC)
+    return GuardWeights(
+        mean=_rounded(attack.mean),
+        scale=_rounded(attack.scale),
+        weights=tuple(_rounded(row) for row in attack.weights),
+        bias=_rounded(attack.bias),
+        topic_mean=_rounded(topic.mean) if topic else (0.0,) * width,
+        topic_scale=_rounded(topic.scale) if topic else (1.0,) * width,
+        topic_weights=_rounded(topic.weights) if topic else (0.0,) * width,
+        topic_bias=topic.bias if topic else -30.0,
+        attack_threshold=dict.fromkeys(LANGUAGES, 1.1),
+        topic_threshold=dict.fromkeys(LANGUAGES, 1.1),
+    )
+
+
+def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(round(float(value), 5) for value in values)
+
+
+def attack_scores(weights: GuardWeights, examples: Sequence[Example], encoder: TextEncoder) -> NDArray[np.float64]:
+    """1 - P(honest) of each text, as the gateway would say it (its worst window)."""
+    guard = Guard(weights, encoder)
+    return np.array([guard.suspicion([example.text], example.lang)[1] for example in examples])
+
+
+def unseen_scores(
+    examples: Sequence[Example], more_honest: Sequence[Example], encoder: TextEncoder, recipe: Recipe
+) -> tuple[list[Example], NDArray[np.float64]]:
+    """Texts with scores of weights that saw neither their family nor their topic.
+
+    ``more_honest`` (questions of public sets, one family each article) is learnt from and tested in the same folds.
+    """
+    everything = [*examples, *more_honest]
+    folds = folds_of(everything)
+    tested: list[Example] = []
+    scores = []
+    for fold in range(N_FOLDS):
+        learn, test = folds.splits(everything, fold)
+        test = [example for example in test if example.kind in CLASSES]
+        tested += test
+        scores.append(attack_scores(as_weights(fit_attack(learn, encoder, recipe)), test, encoder))
+    return tested, np.concatenate(scores)
+
+
+def threshold_for(scores: NDArray[np.float64], share: float) -> float:
+    """The lowest threshold that refuses at most ``share`` of honest ``scores``; a hair above the last one kept."""
+    if not len(scores):
+        return 1.1
+    kept = np.sort(scores)[::-1]
+    n_refused = int(np.floor(share * len(kept)))
+    return float(np.round(kept[n_refused] + 1e-4, 5))
+
+
+@dataclass(frozen=True, slots=True)
+class TopicModel:
+    """The second half of the guard's weights."""
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    bias: float
+
+
+def fit_topic(rows: NDArray[np.float64], off_topic: NDArray[np.bool_]) -> TopicModel:
+    """Logistic regression of being off topic on TOPIC, both classes of equal weight."""
+    mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-3)
+    model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=500)
+    model.fit(standardised(rows, mean, scale), off_topic)
+    return TopicModel(mean, scale, model.coef_[0], float(model.intercept_[0]))
+
+
+def topic_rows(questions: Sequence[Question], hits: Sequence[Sequence[Hit]]) -> NDArray[np.float64]:
+    """TOPIC of each question, shape (n, len(TOPIC))."""
+    return np.array([topic_features(q, found) for q, found in zip(questions, hits, strict=True)])

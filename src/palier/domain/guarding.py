@@ -1,0 +1,213 @@
+"""The guard: before any rung is asked, is this a question for us?
+
+Two small models in plain numbers. The first reads the text alone (the sentence vector that retrieval needs anyway,
+its words, and signs on its surface) and knows injection, fraud and abuse. The second looks at what was retrieved:
+a question that no passage is near, in meaning or in words, is off topic; what is on topic is thus said by the team's
+documents and not by our samples. Both thresholds come with the weights; nothing here can run code.
+
+The price: it knows kinds of requests, not intentions. A polite fraud passes, and the answer then still rests on
+passages; that the passages themselves may hold orders is not its business but the prompt's.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from palier.domain.answering import Hit, Question
+from palier.domain.documents import Lang
+from palier.domain.scoring import TextEncoder
+from palier.domain.suspicious_words import LEXICAL, hashed_words, lexical_features
+from palier.domain.words import content_words, stems
+from palier.errors import IntegrityError
+
+Kind = Literal["injection", "fraud", "abuse", "off_topic"]
+ATTACKS: tuple[Kind, ...] = ("injection", "fraud", "abuse")
+HONEST = "honest"
+LANGUAGES: tuple[Lang, ...] = ("en", "fr")
+
+TOPIC = ("top_cosine", "mean_cosine", "top_coverage", "coverage", "n_words", "is_french")
+BUCKETS = 2048
+"""For the words of a text; two that share a bucket cannot be told apart."""
+N_READ = 5
+"""So many of the best passages are looked at for the question's words."""
+MOST_WINDOWS = 8
+SURE_OF_TOPIC_WORDS = 2
+"""A question with fewer content words ("And on Sunday?") is never off topic: there is nothing to judge it by."""
+
+REFUSALS: Mapping[Lang, Mapping[Kind, str]] = {
+    "en": {
+        "injection": "I can only answer questions from the documents, and cannot change how I work. What would you "
+        "like to know?",
+        "fraud": "I cannot help with that. I am glad to answer questions about what is in the documents.",
+        "abuse": "I would like to help, but not with that. Please ask me a question about what is in the documents.",
+        "off_topic": "That is outside what my documents are about, so I cannot answer it.",
+    },
+    "fr": {
+        "injection": "Je réponds seulement à des questions d'après les documents, et je ne peux pas changer ma façon "
+        "de travailler. Que souhaitez-vous savoir ?",
+        "fraud": "Je ne peux pas vous aider pour cela. Je réponds volontiers aux questions sur le contenu des "
+        "documents.",
+        "abuse": "Je voudrais vous aider, mais pas pour cela. Posez-moi une question sur le contenu des documents.",
+        "off_topic": "Cela sort du sujet de mes documents, je ne peux donc pas y répondre.",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the guard makes of a question: ``kind`` is None where it may pass. ``score`` is the probability, 0 to 1,
+    of what was suspected most."""
+
+    kind: Kind | None
+    score: float
+
+    @property
+    def refuses(self) -> bool:
+        return self.kind is not None
+
+
+class GuardWeights(BaseModel):
+    """`guard.json`: both models. ``weights`` has one row for each of honest and ATTACKS, over LEXICAL, BUCKETS
+    and the encoder's dimensions (standardised by mean and scale); ``topic_weights`` one number for each of TOPIC.
+
+    Thresholds are by language: a text is refused at that probability or more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    lexical: tuple[str, ...] = LEXICAL
+    topic: tuple[str, ...] = TOPIC
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+    topic_mean: tuple[float, ...]
+    topic_scale: tuple[float, ...]
+    topic_weights: tuple[float, ...]
+    topic_bias: float
+    attack_threshold: Mapping[Lang, float]
+    topic_threshold: Mapping[Lang, float]
+
+
+class Guard:
+    """The runtime of `GuardWeights`. Safe to use from several threads."""
+
+    def __init__(self, weights: GuardWeights, encoder: TextEncoder) -> None:
+        """Raises IntegrityError for weights of other features, or of an encoder with other dimensions."""
+        if (weights.lexical, weights.topic) != (LEXICAL, TOPIC):
+            raise IntegrityError(
+                "The guard was trained on other features than this version computes. Make it again: "
+                "`palier train-scorer`."
+            )
+        n_dense = len(weights.mean) - len(LEXICAL) - BUCKETS
+        dimensions = encoder.embed(["?"]).shape[1]
+        if n_dense != dimensions:
+            raise IntegrityError(
+                f"The guard reads vectors of {n_dense} dimensions, the encoder gives {dimensions}. Take the encoder "
+                "that it was made for, or set guard.enabled to false."
+            )
+        self.weights = weights
+        self._encoder = encoder
+        self._numbers = _Numbers(weights)
+
+    def judge(self, question: Question) -> Verdict:
+        """Of the text alone, before anything is searched: injection, fraud, abuse, or nothing.
+
+        The user's turn before it is judged too, since rungs read it; of several sentences each is judged beside the
+        whole, so that an order cannot hide behind a question.
+        """
+        kind, score = self.suspicion(said_by_user(question), question.lang)
+        refused = score >= self.weights.attack_threshold.get(question.lang, 1.0)
+        return Verdict(kind if refused else None, score)
+
+    def judge_topic(self, question: Question, hits: Sequence[Hit]) -> Verdict:
+        """Of what was retrieved for it: off topic, or nothing."""
+        score = off_topic_score(self.weights, topic_features(question, hits), question)
+        return Verdict("off_topic" if score >= self.weights.topic_threshold.get(question.lang, 1.0) else None, score)
+
+    def suspicion(self, texts: Sequence[str], lang: Lang) -> tuple[Kind, float]:
+        """The likeliest attack over all windows of ``texts``, and 1 - P(honest) of that window."""
+        pieces = [piece for text in texts for piece in windows(text)]
+        rows = attack_features(pieces, [lang] * len(pieces), self._encoder)
+        chances = self._numbers.attack(rows)
+        worst = chances[int((1.0 - chances[:, 0]).argmax())]
+        return ATTACKS[int(worst[1:].argmax())], float(1.0 - worst[0])
+
+
+def said_by_user(question: Question) -> list[str]:
+    """The question, and what the same user said before it."""
+    earlier = [turn.content for turn in question.history if turn.role == "user"]
+    return [question.text, *earlier[-1:]]
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Weights as arrays, made once."""
+
+    weights: GuardWeights
+
+    @cached_property
+    def _attack(self) -> tuple[NDArray[np.float64], ...]:
+        w = self.weights
+        return np.array(w.mean), np.array(w.scale), np.array(w.weights), np.array(w.bias)
+
+    def attack(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities of honest and ATTACKS, shape (n, 4)."""
+        mean, scale, weights, bias = self._attack
+        logits = standardised(rows, mean, scale) @ weights.T + bias
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def off_topic_score(weights: GuardWeights, row: NDArray[np.float64], question: Question) -> float:
+    """Probability that ``question`` with the TOPIC ``row`` is off topic; 0.0 where there is too little to judge by."""
+    if len(content_words(question.standalone)) < SURE_OF_TOPIC_WORDS:
+        return 0.0
+    standard = standardised(row, np.array(weights.topic_mean), np.array(weights.topic_scale))
+    return float(1.0 / (1.0 + np.exp(-(standard @ np.array(weights.topic_weights) + weights.topic_bias))))
+
+
+def standardised(
+    rows: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Deviations from the mean in units of scale, at most 4 either way: one absurd value decides nothing alone."""
+    return np.clip((rows - mean) / scale, -4.0, 4.0)
+
+
+def windows(text: str) -> list[str]:
+    """The text, and its sentences or lines where it has several, grouped to at most MOST_WINDOWS pieces in all."""
+    parts = [part.strip() for part in re.split(r"(?<=[.!?;:])\s+|\n+", text) if len(part.strip()) > 2]
+    if len(parts) < 2:
+        return [text]
+    size = -(-len(parts) // (MOST_WINDOWS - 1))
+    return [text, *(" ".join(parts[start : start + size]) for start in range(0, len(parts), size))]
+
+
+def attack_features(texts: Sequence[str], langs: Sequence[str], encoder: TextEncoder) -> NDArray[np.float64]:
+    """LEXICAL, hashed words and sentence vector of each text, shape (n, len(LEXICAL) + BUCKETS + dimensions)."""
+    vectors = encoder.embed(list(texts)).astype(np.float64)
+    signs = [lexical_features(text, lang) for text, lang in zip(texts, langs, strict=True)]
+    words = [hashed_words(text, BUCKETS) for text in texts]
+    return np.concatenate([np.array(signs), np.array(words), vectors], axis=1)
+
+
+def topic_features(question: Question, hits: Sequence[Hit]) -> NDArray[np.float64]:
+    """TOPIC of one question: how near the best passages are, and which of its content words stand in them."""
+    cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True)[:3] or [0.0]
+    asked = content_words(question.standalone)
+    found = [stems(hit.passage.content) for hit in hits[:N_READ]]
+    everything = set().union(*found) if found else set()
+    values = (
+        cosines[0],
+        sum(cosines) / len(cosines),
+        max((len(asked & words) for words in found), default=0) / max(1, len(asked)),
+        len(asked & everything) / max(1, len(asked)),
+        np.log1p(len(asked)),
+        float(question.lang == "fr"),
+    )
+    return np.array(values, dtype=np.float64)

@@ -1,0 +1,91 @@
+"""The scorer's stage: heads hear cheaper rungs, and the guard bears the golden questions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from palier.adapters.golden_guard import raise_thresholds
+from palier.adapters.scorer_training import MIN_ROWS
+from palier.domain.guarding import TOPIC, GuardWeights
+from palier.domain.scoring import ALL_FEATURES, ANY_RUNG, FEATURES
+from palier.errors import NotReadyError
+from palier.params import Params, load_params
+from palier.settings import repository_root
+from palier.stages.train_scorer import fit_scorer, predict_scores, vectors_of
+
+
+def params_without_starter(*, hear_earlier: bool = False) -> Params:
+    loaded = load_params(repository_root() / "params.yaml")
+    section = loaded.train_scorer.model_copy(update={"starter": None, "hear_earlier": hear_earlier})
+    return loaded.model_copy(update={"train_scorer": section})
+
+
+def outcomes(n: int, seed: int = 0) -> pd.DataFrame:
+    """Two rungs; the second one is right whenever it says what the first one said."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for place in range(n):
+        agrees = bool(rng.random() < 0.5)
+        for rung, answer, cost, correct in (
+            ("small", "at noon", 10, float(rng.random() < 0.5)),
+            ("large", "at noon" if agrees else "at midnight", 90, float(agrees)),
+        ):
+            rows.append(
+                {
+                    "query_id": f"q{place}",
+                    "lang": "en",
+                    "model": rung,
+                    "answer": answer,
+                    "cost_nanousd": cost,
+                    "correct": correct,
+                    "features": rng.normal(size=len(FEATURES)).tolist(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def test_a_dearer_rung_is_scored_beside_the_answers_of_cheaper_ones_where_they_are_heard():
+    table = outcomes(200)
+    large = (table["model"] == "large").to_numpy()
+    right = table["correct"].to_numpy() == 1.0
+    gaps = {}
+    for hears in (False, True):
+        scores = predict_scores(fit_scorer(table, params_without_starter(hear_earlier=hears)), table)
+        gaps[hears] = scores[large & right].mean() - scores[large & ~right].mean()
+    assert gaps[True] > 0.3 > gaps[False]
+
+
+def test_the_cheapest_rung_hears_nobody_and_the_next_one_hears_it():
+    table = outcomes(3)
+    heard = vectors_of(table, heard=True)[:, ALL_FEATURES.index("n_heard")]
+    assert (heard[(table["model"] == "small").to_numpy()] == 0).all()
+    assert heard[(table["model"] == "large").to_numpy()] == pytest.approx(np.log(2))
+    assert not vectors_of(table, heard=False)[:, len(FEATURES) :].any()
+
+
+def test_there_is_a_head_for_answers_from_elsewhere():
+    weights = fit_scorer(outcomes(MIN_ROWS), params_without_starter())
+    assert set(weights.answered) == {"small", "large", ANY_RUNG}
+
+
+def test_outcomes_of_an_older_version_are_refused_with_the_remedy():
+    table = outcomes(2)
+    table["features"] = [[0.0, 1.0]] * len(table)
+    with pytest.raises(NotReadyError, match="record-outcomes"):
+        vectors_of(table, heard=True)
+
+
+def test_thresholds_rise_until_golden_questions_pass_and_never_fall():
+    nothing = (0.0,)
+    weights = GuardWeights(
+        mean=nothing, scale=nothing, weights=(nothing,) * 4, bias=(0.0,) * 4,
+        topic_mean=(0.0,) * len(TOPIC), topic_scale=(1.0,) * len(TOPIC), topic_weights=(0.0,) * len(TOPIC),
+        topic_bias=0.0, attack_threshold={"en": 0.5, "fr": 0.5}, topic_threshold={"en": 0.5, "fr": 0.5},
+    )  # fmt: skip
+    attack = np.array([0.1, 0.9, 0.2, 0.3])
+    topic = np.array([0.1, 0.1, 0.8, 0.1])
+    raised = raise_thresholds(weights, attack, topic, np.array(["en", "en", "fr", "fr"]), max_refused=0.01)
+    assert raised.attack_threshold["en"] > 0.9
+    assert raised.attack_threshold["fr"] == 0.5
+    assert raised.topic_threshold["en"] == 0.5
+    assert raised.topic_threshold["fr"] > 0.8
