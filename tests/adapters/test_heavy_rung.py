@@ -10,7 +10,7 @@ from openai_server import API_VERSION, KEY, MODEL, Endpoint, run_endpoint
 
 from palier.adapters.catalogue import resolve
 from palier.adapters.heavy_rung import HeavyRung, heavy_client
-from palier.adapters.writer_rung import LlamaCpp, WriterRung, mean_logprob
+from palier.adapters.writer_rung import LlamaCpp, WriterLimits, WriterRung, mean_logprob
 from palier.domain.answering import Hit, Question
 from palier.domain.documents import Passage
 from palier.errors import ModelEndpointError, ParamsError
@@ -61,9 +61,7 @@ def heavy(endpoint: Endpoint, provider: str, key: str = KEY, name: str = MODEL, 
 
 
 def writer(model: LlamaCpp) -> WriterRung:
-    return WriterRung(
-        "writer", model, prompt=PROMPT, n_passages=1, max_prompt_words=100, max_new_tokens=16, cpu_usd_per_hour=0.04
-    )
+    return WriterRung("writer", model, None, WriterLimits(1, 100, 16), prompt=PROMPT, cpu_usd_per_hour=0.04)
 
 
 @PROVIDERS
@@ -165,8 +163,8 @@ def test_the_writer_cites_its_passage_and_is_paid_by_its_seconds(model):
     assert answer.cost_nanousd == pytest.approx(answer.latency_ms / 1000 * 0.04 / 3600 * 1e9, abs=1)
 
 
-def test_both_roads_to_one_model_give_one_answer(model, endpoint):
-    assert heavy(endpoint, "openai").answer(QUESTION, HITS).text == writer(model).answer(QUESTION, HITS).text
+def test_without_passages_both_roads_to_one_model_give_one_answer(model, endpoint):
+    assert heavy(endpoint, "openai").answer(QUESTION, ()).text == writer(model).answer(QUESTION, ()).text
 
 
 @pytest.mark.parametrize("choice", [{}, {"logprobs": None}, {"logprobs": {"content": []}}])

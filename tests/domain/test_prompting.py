@@ -80,8 +80,8 @@ def test_without_a_valid_mark_the_best_passage_is_cited(reply):
     assert [citation.passage_id for citation in read_reply(reply, HITS)[1]] == ["menu#1"]
 
 
-def test_without_passages_there_is_nothing_to_cite():
-    assert read_reply("Because [1].", []) == ("Because.", ())
+def test_without_passages_there_is_nothing_to_cite_and_brackets_belong_to_the_answer():
+    assert read_reply("Take items[1] of it.", []) == ("Take items[1] of it.", ())
 
 
 def test_the_quote_is_the_line_that_shares_most_words_with_the_answer():

@@ -2,11 +2,18 @@
 
 The official client does the talking (retries on 429 and 5xx, time-outs); this room prices the tokens that the
 endpoint says it used and turns failures into ModelEndpointError, so that a cascade can go on without it.
+
+Models differ in what they let a caller set: some refuse `temperature` or `logprobs`, newer ones want
+`max_completion_tokens` for `max_tokens`. A field of ours that an endpoint refuses by name is left out from then on; the
+price is one refused request per field, model and process, which nobody is charged for. What stands in the params'
+`request` is the owner's word and is never left out.
 """
 
+import re
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from palier.adapters.writer_rung import mean_logprob
 from palier.domain.answering import Hit, Question, RungAnswer
@@ -43,6 +50,90 @@ def heavy_client(provider: str, settings: Settings) -> "openai.OpenAI":
     return openai.OpenAI(base_url=settings.heavy_url, api_key=key, timeout=TIMEOUT_S)
 
 
+@dataclass
+class ChatEndpoint:
+    """One model behind a client: asks, leaves out what the endpoint refuses, prices what it used."""
+
+    client: "openai.OpenAI"
+    model: str
+    max_new_tokens: int
+    price: TokenPrice
+    request: Mapping[str, Any] = field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
+    """Fields of ours that the endpoint does not take; replaced as a whole, so that threads may share it."""
+
+    def ask(self, chat: Sequence[Mapping[str, str]]) -> "tuple[ChatCompletion, int]":
+        """The completion and its cost in nano-dollars; raises ModelEndpointError after the client's retries."""
+        reply = self._complete(chat)
+        if not getattr(reply, "choices", None):  # a web page, say, where the URL lacks its /v1
+            raise self.failure("what came back is no chat completion")
+        if reply.usage is None:
+            raise ModelEndpointError("The endpoint's answer has no `usage`: its cost cannot be known.")
+        return reply, token_cost_nanousd(reply.usage.prompt_tokens, reply.usage.completion_tokens, self.price)
+
+    def fields(self) -> dict[str, Any]:
+        """What is sent beside model and messages: ours, less what was refused, under what the owner asks for."""
+        refused = self.refused
+        ours: dict[str, Any] = {"max_tokens": self.max_new_tokens, "temperature": 0, "logprobs": True}
+        if "max_tokens" in refused:
+            ours["max_completion_tokens"] = ours["max_tokens"]
+        asked = {**{name: value for name, value in ours.items() if name not in refused}, **self.request}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    def failure(self, reason: str) -> ModelEndpointError:
+        """The error with its remedy; some endpoints quote the key that they refuse, and it must not go on."""
+        reason = reason.replace(self.client.api_key, "***")
+        return ModelEndpointError(
+            f"Model {self.model!r} gave no answer ({reason}). "
+            "Check PALIER_HEAVY_URL, PALIER_HEAVY_API_KEY and the model's name."
+        )
+
+    def _complete(self, chat: Sequence[Mapping[str, str]]) -> "ChatCompletion":
+        import openai
+
+        while True:
+            sent = self.fields()
+            try:
+                return self._send(chat, sent)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                unwanted = refused_fields(error.param, str(error), [name for name in sent if name not in self.request])
+                if not unwanted:
+                    raise self.failure(str(error)) from error
+                self.refused = self.refused | unwanted
+            except openai.OpenAIError as error:
+                raise self.failure(str(error)) from error
+
+    def _send(self, chat: Sequence[Mapping[str, str]], sent: Mapping[str, Any]) -> "ChatCompletion":
+        known = {name: sent[name] for name in _CLIENT_FIELDS if name in sent}
+        extra = {name: value for name, value in sent.items() if name not in known}
+        reply: ChatCompletion = self.client.chat.completions.create(
+            model=self.model,
+            messages=list(chat),  # type: ignore[arg-type]
+            extra_body=extra or None,
+            **known,
+        )
+        return reply
+
+
+_CLIENT_FIELDS = ("max_tokens", "max_completion_tokens", "temperature", "logprobs")
+_REFUSAL = re.compile(
+    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allow|extra (?:fields|inputs)",
+    re.IGNORECASE,
+)
+
+
+def refused_fields(param: str | None, message: str, sent: Sequence[str]) -> frozenset[str]:
+    """Which of the fields ``sent`` an endpoint's 400 or 422 refuses: the one that it names as ``param``, else the one
+    that its message names first. Empty where the error is about something else (a prompt that is too long, say).
+    """
+    if not _REFUSAL.search(message):
+        return frozenset()
+    if param is not None and param in sent:
+        return frozenset({param})
+    found = [(match.start(), name) for name in sent if (match := re.search(rf"\b{name}\b", message))]
+    return frozenset({min(found)[1]}) if found and param is None else frozenset()
+
+
 class HeavyRung:
     """A rung behind HTTP, paid by the token."""
 
@@ -54,54 +145,29 @@ class HeavyRung:
         *,
         prompt: str,
     ) -> None:
+        """``prompt`` is the release's; the rung's own, where its params have one, goes before it."""
         self.name = name
-        self._client = client
-        self._params = params
-        self._prompt = prompt
+        self._endpoint = ChatEndpoint(client, params.model, params.max_new_tokens, params.price, params.request)
+        self._passages = params.passages
+        self._prompt = params.prompt or prompt
 
     def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
         """One call of the endpoint; raises ModelEndpointError when it fails after the client's retries."""
-        used = hits[: self._params.passages]
+        used = hits[: self._passages]
         started = time.perf_counter()
-        reply = self._complete(messages(self._prompt, question, used))
+        reply, cost = self._ask(messages(self._prompt, question, used))
         text, citations = read_reply(reply.choices[0].message.content or "", used)
         return RungAnswer(
             rung=self.name,
             text=text,
             citations=citations,
             signals={"mean_logprob": mean_logprob(reply.choices[0].model_dump())},
-            cost_nanousd=_cost(reply, self._params.price),
+            cost_nanousd=cost,
             latency_ms=1000 * (time.perf_counter() - started),
         )
 
-    def _complete(self, chat: list[dict[str, str]]) -> "ChatCompletion":
-        import openai
-
+    def _ask(self, chat: Sequence[Mapping[str, str]]) -> "tuple[ChatCompletion, int]":
         try:
-            reply = self._client.chat.completions.create(
-                model=self._params.model,
-                messages=chat,  # type: ignore[arg-type]
-                max_tokens=self._params.max_new_tokens,
-                temperature=0,
-                logprobs=True,
-            )
-        except openai.OpenAIError as error:
-            raise self._failure(str(error)) from error
-        if not getattr(reply, "choices", None):  # a web page, say, where the URL lacks its /v1
-            raise self._failure("what came back is no chat completion")
-        return reply
-
-    def _failure(self, reason: str) -> ModelEndpointError:
-        """The error with its remedy; some endpoints quote the key that they refuse, and it must not go on."""
-        reason = reason.replace(self._client.api_key, "***")
-        return ModelEndpointError(
-            f"Rung {self.name!r}: model {self._params.model!r} gave no answer ({reason}). "
-            "Check PALIER_HEAVY_URL, PALIER_HEAVY_API_KEY and the model's name."
-        )
-
-
-def _cost(reply: "ChatCompletion", price: TokenPrice) -> int:
-    usage = reply.usage
-    if usage is None:
-        raise ModelEndpointError("The endpoint's answer has no `usage`: its cost cannot be known.")
-    return token_cost_nanousd(usage.prompt_tokens, usage.completion_tokens, price)
+            return self._endpoint.ask(chat)
+        except ModelEndpointError as error:
+            raise ModelEndpointError(f"Rung {self.name!r}: {error}") from error

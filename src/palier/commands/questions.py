@@ -1,7 +1,8 @@
 """Commands around answers: ask, trace to the line it rests on, sum up what was spent, and the keys to ask with."""
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +13,11 @@ import typer
 from palier.adapters.records import Records
 from palier.adapters.runtime import read_manifest
 from palier.adapters.search import connect, find_passage
+from palier.adapters.workspace import read_jsonl
 from palier.commands.context import JsonOption, show, utc_now
-from palier.errors import NotReadyError, ServiceError
+from palier.domain.concatenation import joined, shared_cost, taken_apart
+from palier.domain.money import NANOUSD_PER_USD, usd
+from palier.errors import InputError, NotReadyError, ServiceError
 from palier.settings import Settings
 
 app = typer.Typer()
@@ -23,13 +27,57 @@ KEY_FILE = "local-api-key"
 
 @app.command()
 def ask(
-    question: str,
+    question: Annotated[str | None, typer.Argument(help="One question; or --file.")] = None,
     model: Annotated[str, typer.Option(help="`palier`, or one rung: `palier-reader` …")] = "palier",
+    file: Annotated[
+        Path | None, typer.Option(help='Many: JSON lines with "question", and an "id" if you like.')
+    ] = None,
+    batch: Annotated[int, typer.Option(help="So many questions of --file in one prompt.", min=1, max=50)] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the running gateway, and print answer, citations, cost and saving."""
+    """Ask the running gateway, and print answer, citations, cost and saving.
+
+    With --file each answer is a JSON line. With --batch N the instructions are paid once for N questions, which share
+    the cost; meant for `retrieval: none` (a search for N questions at once finds little) and for models that can
+    count. A question that a reply leaves out is asked again alone.
+    """
+    if (question is None) == (file is None):
+        raise InputError("Give one question, or --file FILE.jsonl.")
+    if file is not None:
+        _ask_file(Settings(), file, model, batch)
+        return
+    assert question is not None
     body = ask_gateway(Settings(), question, model)
     show(body, as_json, describe_answer(body))
+
+
+def _ask_file(settings: Settings, file: Path, model: str, batch: int) -> None:
+    """Answers of all questions of ``file`` on stdout, in order; what they cost on stderr."""
+    rows = [row for row in read_jsonl(file, "ask --file") if row.get("question")]
+    total = 0
+    for start in range(0, len(rows), batch):
+        part = rows[start : start + batch]
+        for row, told in zip(part, _ask_together(settings, [row["question"] for row in part], model), strict=True):
+            total += told["cost_nanousd"]
+            print(json.dumps({**row, **told}, ensure_ascii=False))
+    print(f"{len(rows)} questions, {usd(total):.9f} USD", file=sys.stderr)
+
+
+def _ask_together(settings: Settings, questions: Sequence[str], model: str) -> list[dict[str, Any]]:
+    """Answer, rung, cost (shared) and request id of each question."""
+    body = ask_gateway(settings, questions[0] if len(questions) == 1 else joined(questions), model)
+    text = body["choices"][0]["message"]["content"]
+    found = [text] if len(questions) == 1 else taken_apart(text, len(questions))
+    costs = shared_cost(round(body["palier"]["cost_usd"] * NANOUSD_PER_USD), len(questions))
+    told = []
+    for question, answer, cost in zip(questions, found, costs, strict=True):
+        if answer is None:
+            (alone,) = _ask_together(settings, [question], model)
+            told.append({**alone, "cost_nanousd": alone["cost_nanousd"] + cost})
+        else:
+            known = {"rung": body["palier"]["rung"], "request_id": body["request_id"]}
+            told.append({"answer": answer, "cost_nanousd": cost, **known})
+    return told
 
 
 @app.command()

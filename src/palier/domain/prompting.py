@@ -16,6 +16,7 @@ _UNKNOWN = re.compile(
     re.IGNORECASE,
 )
 _MARK = re.compile(r"\s*\[(\d{1,2})\]")
+_CUT_MARK = re.compile(r"\s*\[\d{0,2}\s*$")
 
 
 def messages(
@@ -34,14 +35,21 @@ def messages(
 def read_reply(reply: str, hits: Sequence[Hit]) -> tuple[str, tuple[Citation, ...]]:
     """The answer without its marks, and what it cites; ("", ()) when the model says that it does not know.
 
-    A reply without a valid mark cites the best passage: an answer from passages always names one.
+    A reply without a valid mark cites the best passage: an answer from passages always names one. Without passages
+    there is nothing to cite, and "[1]" is part of the answer.
     """
-    text = _MARK.sub("", reply).strip()
+    text = said_of(reply) if hits else reply.strip()
     if not text or _UNKNOWN.match(text):
         return "", ()
     numbers = [int(mark) - 1 for mark in _MARK.findall(reply)]
     cited = [hits[i] for i in dict.fromkeys(numbers) if 0 <= i < len(hits)] or list(hits[:1])
     return text, tuple(_citation(hit, text) for hit in cited)
+
+
+def said_of(reply: str) -> str:
+    """The answer without its marks, also one that was cut off; empty when the model says that it does not know."""
+    text = _CUT_MARK.sub("", _MARK.sub("", reply)).strip()
+    return "" if _UNKNOWN.match(text) else text
 
 
 def best_sentence(passage: str, answer: str) -> str:

@@ -1,43 +1,48 @@
 """Stage `record-outcomes`: every rung of the ladder answers the golden questions; what it said is written down.
 
 Validation and test questions only: the reader has seen the training ones, and its answers there would teach the
-scorer a confidence that it does not have on new questions. An answer is remembered by the content that led to it
-(rung, question, passages read), so that nothing is asked twice, also when a run is killed half-way. A rung is on
-probation first: when a few validation questions show that it cannot reach `probation_quality`, the rest is not asked.
+scorer a confidence that it does not have on new questions. A rung is on probation first, in each language: where a few
+validation questions show that it cannot reach `probation_quality`, the rest of that language is not asked, and the
+cascade passes it over there. Outcomes that were recorded elsewhere can be taken instead; a judge labels what has none.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from palier.adapters.catalogue import load_catalogue, sha256_file
+from palier.adapters.feedback_labels import record_labels, write_labels
+from palier.adapters.feedback_rows import read_labels
+from palier.adapters.heavy_rung import heavy_client
+from palier.adapters.judge import Judge, Pair
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reranker import reranker_for
+from palier.adapters.outcome_recorder import Recorder, outcome_row
+from palier.adapters.recorded_outcomes import RecordedOutcome, RecordedOutcomes, read_recorded
 from palier.adapters.runtime import load_rungs
 from palier.adapters.search import HybridRetriever, connect
 from palier.adapters.workspace import Workspace, read_json, read_jsonl, write_json
-from palier.domain.answering import Citation, Hit, Question, Rung, RungAnswer, Turn
-from palier.domain.money import usd
-from palier.domain.scoring import TextEncoder, features
-from palier.domain.text_metrics import best_f1
-from palier.errors import NotReadyError
-from palier.params import Params, RungParams, WriterRung
+from palier.domain.answering import AskedQuestion, NoPassages, Question, Retriever, Rung, Turn
+from palier.domain.documents import Lang
+from palier.domain.guarding import topic_features
+from palier.domain.judging import JudgeReport, Label, label_of, report_of, worth_of_relations
+from palier.domain.probation import on_probation, reason_to_leave_out
+from palier.errors import NotReadyError, ParamsError
+from palier.params import Params
 from palier.settings import Settings
 
 Progress = Callable[[int, int, str], None]
-N_THREADS = 2
 
 
 @dataclass(frozen=True)
 class RecordResult:
-    """What was asked, what was remembered, and which rungs stay on the ladder."""
+    """What was asked, what was remembered, and which rungs stay on the ladder (in which languages: `languages`).
+
+    ``left_out`` names a rung, or a rung and a language, with the reason.
+    """
 
     n_questions: int
     n_asked: int
@@ -45,38 +50,45 @@ class RecordResult:
     admitted: tuple[str, ...]
     left_out: Mapping[str, str]
     metrics: Mapping[str, float]
+    languages: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class AskedQuestion:
-    """A golden question with what was retrieved for it."""
+class Recording:
+    """All that the stage writes."""
 
-    row: Mapping[str, Any]
-    question: Question
-    hits: Sequence[Hit]
+    asked: Sequence[AskedQuestion]
+    rows: Sequence[Mapping[str, Any]]
+    languages: Mapping[str, tuple[str, ...]]
+    left_out: Mapping[str, str]
+    n_asked: int = 0
+    n_remembered: int = 0
+    judged: JudgeReport | None = None
+    labels: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """What people think of answers, for the scorer alone."""
 
 
 def run(params: Params, root: Path, settings: Settings, progress: Progress) -> RecordResult:
-    """Write queries.parquet, outcomes.parquet and rungs.json; NotReadyError when the index is not built."""
+    """Write queries.parquet, outcomes.parquet and rungs.json, and labels.parquet where feedback labels answers.
+
+    Raises NotReadyError when the index is not built or no rung is left, InputError for recorded files in another form.
+    """
     workspace = Workspace(root)
     encoder = OnnxEncoder(workspace.encoder)
-    asked = _retrieve(params, workspace, settings, encoder, progress)
-    rungs = load_rungs(params.ladder, workspace.reader, params.prompt, settings)
-    recorder = _Recorder(params, workspace, encoder)
-    rows: list[dict[str, Any]] = []
-    left_out: dict[str, str] = {}
-    for name, rung in rungs.items():
-        recorded, reason = recorder.record(name, rung, asked, progress)
-        if reason:
-            left_out[name] = reason
-            progress(1, 1, f"{name}: left out ({reason})")
-        else:
-            rows += recorded
-    admitted = tuple(name for name in rungs if name not in left_out)
-    if not admitted:
-        raise NotReadyError(f"No rung reaches record_outcomes.probation_quality: {left_out}")
-    _write(workspace, asked, rows, admitted, left_out)
-    return RecordResult(len(asked), recorder.n_asked, recorder.n_remembered, admitted, left_out, _metrics(rows, asked))
+    taken = params.record_outcomes.recorded is not None
+    recording = (_take if taken else _ask)(params, workspace, settings, encoder, progress)
+    if not recording.languages:
+        raise NotReadyError(f"No rung reaches record_outcomes.probation_quality: {dict(recording.left_out)}")
+    _write(workspace, recording)
+    return RecordResult(
+        len(recording.asked),
+        recording.n_asked,
+        recording.n_remembered,
+        tuple(recording.languages),
+        recording.left_out,
+        _metrics(recording.rows, recording.asked),
+        recording.languages,
+    )
 
 
 def golden_question(row: Mapping[str, Any]) -> Question:
@@ -85,23 +97,57 @@ def golden_question(row: Mapping[str, Any]) -> Question:
     return Question(row["question"], row["lang"], turns)
 
 
-def quality(row: Mapping[str, Any], answer: str) -> float:
-    """Token F1 against the best golden answer; for a question without answer, 1.0 for saying so."""
-    if not row["answers"]:
-        return float(not answer)
-    return best_f1(answer, row["answers"], row["lang"]) if answer else 0.0
-
-
-def _retrieve(
+def _ask(
     params: Params, workspace: Workspace, settings: Settings, encoder: OnnxEncoder, progress: Progress
-) -> list[AskedQuestion]:
+) -> Recording:
+    retriever = _retriever(params, workspace, settings, encoder)
+    asked = _retrieve(params, workspace, retriever, progress)
+    rungs = load_rungs(params.ladder, workspace.models, params.prompt, settings)
+    recorder = Recorder(params, workspace, encoder)
+    rows: list[dict[str, Any]] = []
+    languages: dict[str, tuple[str, ...]] = {}
+    left_out: dict[str, str] = {}
+    for name, rung in rungs.items():
+        recorded, reasons = _record(params, recorder, rung, asked, progress)
+        rows += recorded
+        served = tuple(lang for lang in _languages(asked) if lang not in reasons)
+        if served:
+            languages[name] = served
+        told = {f"{name} ({lang})" if served else name: reason for lang, reason in reasons.items()}
+        left_out |= told
+        for which, reason in told.items():
+            progress(1, 1, f"{which}: left out ({reason})")
+    stay = [(rungs[name], served) for name, served in languages.items()]
+    labels = record_labels(params, read_labels(workspace), retriever, stay, recorder, progress)
+    return Recording(asked, rows, languages, left_out, recorder.n_asked, recorder.n_remembered, labels=labels)
+
+
+def _record(
+    params: Params, recorder: Recorder, rung: Rung, asked: Sequence[AskedQuestion], progress: Progress
+) -> tuple[list[dict[str, Any]], dict[Lang, str]]:
+    """The rung's outcome rows in the languages where it stays, and why it does not stay in the others."""
+    limits = params.record_outcomes
+    rows: list[dict[str, Any]] = []
+    reasons: dict[Lang, str] = {}
+    for lang in _languages(asked):
+        trial = on_probation(asked, lang, limits.probation_questions)
+        tried = recorder.record(rung, trial, progress)
+        if reason := reason_to_leave_out([row["correct"] for row in tried], limits.probation_quality):
+            reasons[lang] = reason
+            continue
+        probed = {row["query_id"] for row in tried}
+        rest = [item for item in asked if item.question.lang == lang and item.row["id"] not in probed]
+        rows += tried + recorder.record(rung, rest, progress)
+    return rows, reasons
+
+
+def _languages(asked: Sequence[AskedQuestion]) -> list[Lang]:
+    return sorted({item.question.lang for item in asked})
+
+
+def _retrieve(params: Params, workspace: Workspace, retriever: Retriever, progress: Progress) -> list[AskedQuestion]:
     golden = read_jsonl(workspace.corpus / "golden.jsonl", "version-documents")
     rows = [row for row in golden if row["split"] in ("validation", "test")]
-    index = read_json(workspace.index_file, "build-index")["index"]
-    key = settings.elasticsearch_api_key
-    client = connect(settings.search_url, key.get_secret_value() if key else None)
-    reranker = reranker_for(params.retrieval, workspace.reranker)
-    retriever = HybridRetriever(client, index, encoder, params.retrieval, reranker)
     asked = []
     for done, row in enumerate(rows, start=1):
         question = golden_question(row)
@@ -110,135 +156,85 @@ def _retrieve(
     return asked
 
 
-class _Recorder:
-    """Asks a rung what is not remembered, and counts."""
-
-    def __init__(self, params: Params, workspace: Workspace, encoder: TextEncoder) -> None:
-        self._params = params
-        self._workspace = workspace
-        self._encoder = encoder
-        self.n_asked = 0
-        self.n_remembered = 0
-
-    def record(
-        self, name: str, rung: Rung, asked: Sequence[AskedQuestion], progress: Progress
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """Outcome rows of one rung, or the reason why it is left out."""
-        memory = _Memory(self._workspace.cache / "outcomes" / f"{name}.jsonl")
-        fingerprint = rung_fingerprint(self._params, name, self._workspace)
-        trial = _probation(asked, self._params.record_outcomes.probation_questions)
-        rows = self._answer(rung, fingerprint, trial, memory, progress)
-        if reason := _verdict([row["correct"] for row in rows], self._params):
-            return rows, reason
-        probed = {row["query_id"] for row in rows}
-        rest = [item for item in asked if item.row["id"] not in probed]
-        return rows + self._answer(rung, fingerprint, rest, memory, progress), None
-
-    def _answer(
-        self,
-        rung: Rung,
-        fingerprint: str,
-        asked: Sequence[AskedQuestion],
-        memory: "_Memory",
-        progress: Progress,
-    ) -> list[dict[str, Any]]:
-        def one(item: AskedQuestion) -> dict[str, Any]:
-            key = _content_key(fingerprint, item, self._params.ladder.rungs[rung.name].passages)
-            answer = memory.get(key)
-            if answer is None:
-                answer = rung.answer(item.question, item.hits)
-                memory.put(key, answer)
-                self.n_asked += 1
-            else:
-                self.n_remembered += 1
-            return self._row(item, answer)
-
-        rows = []
-        with ThreadPoolExecutor(N_THREADS) as pool:
-            for row in pool.map(one, asked):
-                rows.append(row)
-                progress(len(rows), len(asked), rung.name)
-        return rows
-
-    def _row(self, item: AskedQuestion, answer: RungAnswer) -> dict[str, Any]:
-        gold = set(item.row.get("passage_ids") or ())
-        cited = {citation.passage_id for citation in answer.citations}
-        return {
-            "query_id": item.row["id"],
-            "model": answer.rung,
-            "answer": answer.text,
-            "correct": quality(item.row, answer.text),
-            "cites_gold": float(bool(gold & cited)) if gold and answer.text else None,
-            "cost_nanousd": answer.cost_nanousd,
-            "cost_usd": usd(answer.cost_nanousd),
-            "latency_ms": answer.latency_ms,
-            "features": features(item.question, item.hits, answer, self._encoder).tolist(),
-        }
+def _retriever(params: Params, workspace: Workspace, settings: Settings, encoder: OnnxEncoder) -> Retriever:
+    if not params.retrieval.searches:
+        return NoPassages()
+    index = read_json(workspace.index_file, "build-index")["index"]
+    key = settings.elasticsearch_api_key
+    client = connect(settings.search_url, key.get_secret_value() if key else None)
+    return HybridRetriever(client, index, encoder, params.retrieval, reranker_for(params.retrieval, workspace.reranker))
 
 
-class _Memory:
-    """Answers by content, appended as they come: a killed run loses at most the line being written."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._answers = dict(_read_memory(path)) if path.is_file() else {}
-
-    def get(self, key: str) -> RungAnswer | None:
-        return self._answers.get(key)
-
-    def put(self, key: str, answer: RungAnswer) -> None:
-        self._answers[key] = answer
-        line = json.dumps({"key": key, "answer": asdict(answer)}, ensure_ascii=False) + "\n"
-        with self._path.open("a", encoding="utf-8") as handle:
-            handle.write(line)
-
-
-def _read_memory(path: Path) -> Iterable[tuple[str, RungAnswer]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the line that a killed run was writing
-        answer = entry["answer"]
-        answer["citations"] = tuple(Citation(**citation) for citation in answer["citations"])
-        yield entry["key"], RungAnswer(**answer)
+def _take(
+    params: Params, workspace: Workspace, settings: Settings, encoder: OnnxEncoder, progress: Progress
+) -> Recording:
+    """Outcomes from files, with a judge's labels where they have none."""
+    files = params.record_outcomes.recorded
+    assert files is not None
+    if params.retrieval.searches:
+        raise ParamsError(
+            "record_outcomes.recorded holds answers that were given without our passages: set `retrieval: none`, or "
+            "let the rungs be asked (`recorded: null`)."
+        )
+    found = read_recorded(workspace.root / files.outcomes, workspace.root / files.queries, params.ladder)
+    labels, judged = _labels(params, workspace, settings, found)
+    rows = []
+    for done, one in enumerate(found.outcomes, start=1):
+        label = labels.get((one.item.row["id"], one.answer.rung))
+        row = outcome_row(one.item, one.answer, encoder, label.quality if label else one.correct)
+        rows.append({**row, **_uncertainty(label)})
+        progress(done, len(found.outcomes), "recorded outcomes")
+    served = tuple(str(lang) for lang in _languages(found.asked))
+    missing = {name: "no recorded outcomes" for name in params.ladder.rungs if name not in found.rungs}
+    return Recording(found.asked, rows, dict.fromkeys(found.rungs, served), missing, judged=judged)
 
 
-def rung_fingerprint(params: Params, name: str, workspace: Workspace) -> str:
-    """What makes a rung answer as it does: its params, its weights, the prompt, the price of a CPU hour."""
-    rung: RungParams = params.ladder.rungs[name]
-    parts: dict[str, Any] = {"rung": rung.model_dump(mode="json"), "cpu": params.ladder.cpu_usd_per_hour}
-    if rung.kind == "reader":
-        parts["model"] = sha256_file(workspace.reader / "model.onnx")
-    else:
-        parts["prompt"] = params.prompt
-    if isinstance(rung, WriterRung):
-        parts["model"] = dict(load_catalogue()[rung.model].files)
-    return json.dumps(parts, sort_keys=True)
+def _uncertainty(label: Label | None) -> dict[str, Any]:
+    """Who said how good the answer is, and what it may be as low and as high as."""
+    if label is None:
+        return {"labelled_by": "gold", "correct_low": None, "correct_high": None, "label_weight": 1.0}
+    told = {"correct_low": label.low, "correct_high": label.high, "label_weight": label.weight}
+    return {"labelled_by": "judge", **told}
 
 
-def _content_key(fingerprint: str, item: AskedQuestion, n_read: int) -> str:
-    """What the answer depends on: the rung, the question, and the passages that it reads (not their scores)."""
-    read = [hit.passage.content for hit in item.hits[:n_read]]
-    turns = [asdict(turn) for turn in item.question.history]
-    content = json.dumps([fingerprint, item.question.text, item.question.lang, turns, read], ensure_ascii=False)
-    return hashlib.sha256(content.encode("utf-8")).hexdigest()
+def _labels(
+    params: Params, workspace: Workspace, settings: Settings, found: RecordedOutcomes
+) -> tuple[dict[tuple[str, str], Label], JudgeReport | None]:
+    """A judge's label for each outcome without one, and how well the judge agrees with the labels that are there."""
+    unknown = [one for one in found.outcomes if one.correct is None]
+    asked = params.record_outcomes.judge
+    if not unknown:
+        return {}, None
+    if asked is None:
+        raise ParamsError(
+            f"{len(unknown)} recorded outcomes have no `correct`: fill it in, or name a record_outcomes.judge."
+        )
+    judge = Judge(heavy_client(asked.provider, settings), asked, workspace.cache / "outcomes" / "judge.jsonl")
+    references = _references(found)
+    known = [one for one in found.outcomes if one.correct is not None and one.item.row["id"] in references]
+    checked = known[:: max(1, len(known) // asked.check_questions)] if asked.check_questions else []
+    verdicts = judge.compare_all([_pair(one, references) for one in [*checked, *unknown]])
+    golden = [one.correct for one in checked if one.correct is not None]
+    judged = [(verdict.votes, gold) for verdict, gold in zip(verdicts, golden, strict=False)]
+    worth = worth_of_relations(judged)
+    labels = {
+        (one.item.row["id"], one.answer.rung): label_of(verdict.votes, worth)
+        for one, verdict in zip(unknown, verdicts[len(checked) :], strict=True)
+    }
+    return labels, report_of(judged, worth)
 
 
-def _probation(asked: Sequence[AskedQuestion], n: int) -> list[AskedQuestion]:
-    """The ``n`` validation questions with the smallest hashes: always the same ones, and no one's choice."""
-    validation = [item for item in asked if item.row["split"] == "validation"]
-    return sorted(validation, key=lambda item: hashlib.sha256(item.row["id"].encode()).digest())[:n]
+def _references(found: RecordedOutcomes) -> dict[str, str]:
+    """What an answer is held against: the golden answer, else what the dearest rung said."""
+    costs = pd.DataFrame({"rung": o.answer.rung, "cost": o.answer.cost_nanousd} for o in found.outcomes)
+    dearest = costs.groupby("rung")["cost"].mean().idxmax()
+    said = {one.item.row["id"]: one.answer.text for one in found.outcomes if one.answer.rung == dearest}
+    golden = {item.row["id"]: item.row["answers"][0] for item in found.asked if item.row["answers"]}
+    return {**said, **golden}
 
 
-def _verdict(qualities: Sequence[float], params: Params) -> str | None:
-    """The reason to leave a rung out: even the upper 95 % bound of its mean quality is too low."""
-    bound = params.record_outcomes.probation_quality
-    upper = float(np.mean(qualities)) + 1.645 * float(np.std(qualities)) / max(1, len(qualities)) ** 0.5
-    if upper >= bound:
-        return None
-    return f"mean quality {np.mean(qualities):.2f}, at most {upper:.2f} on {len(qualities)} questions, < {bound}"
+def _pair(one: RecordedOutcome, references: Mapping[str, str]) -> Pair:
+    return Pair(one.item.question.text, one.answer.text, references[one.item.row["id"]])
 
 
 def _metrics(rows: Sequence[Mapping[str, Any]], asked: Sequence[AskedQuestion]) -> dict[str, float]:
@@ -251,34 +247,39 @@ def _metrics(rows: Sequence[Mapping[str, Any]], asked: Sequence[AskedQuestion]) 
         metrics[f"{name}.f1"] = float(group["correct"].mean())
         metrics[f"{name}.share_answered"] = float((group["answer"] != "").mean())
         metrics[f"{name}.cost_usd"] = float(group["cost_usd"].mean())
-        metrics[f"{name}.latency_ms_p95"] = float(group["latency_ms"].quantile(0.95))
+        if group["latency_ms"].notna().any():
+            metrics[f"{name}.latency_ms_p95"] = float(group["latency_ms"].quantile(0.95))
     return metrics
 
 
-def _write(
-    workspace: Workspace,
-    asked: Sequence[AskedQuestion],
-    rows: Sequence[Mapping[str, Any]],
-    admitted: Sequence[str],
-    left_out: Mapping[str, str],
-) -> None:
+def _write(workspace: Workspace, recording: Recording) -> None:
     workspace.outcomes.mkdir(parents=True, exist_ok=True)
-    queries = pd.DataFrame(
-        {
-            "query_id": item.row["id"],
-            "query": item.question.text,
-            "lang": item.row["lang"],
-            "split": item.row["split"],
-            "kind": item.row["kind"],
-            "document_id": item.row["document_id"],
-            "reference": json.dumps(item.row["answers"], ensure_ascii=False),
-            "answerable": bool(item.row["answers"]),
-            "retrieved_gold": bool(
-                set(item.row.get("passage_ids") or ()) & {hit.passage.passage_id for hit in item.hits}
-            ),
-        }
-        for item in asked
-    )
+    queries = pd.DataFrame(_query_row(item) for item in recording.asked)
     queries.to_parquet(workspace.outcomes / "queries.parquet", index=False)
-    pd.DataFrame(rows).to_parquet(workspace.outcomes / "outcomes.parquet", index=False)
-    write_json(workspace.outcomes / "rungs.json", {"admitted": list(admitted), "left_out": dict(left_out)})
+    pd.DataFrame(recording.rows).to_parquet(workspace.outcomes / "outcomes.parquet", index=False)
+    write_labels(workspace.outcomes, recording.labels)
+    rungs: dict[str, Any] = {
+        "admitted": list(recording.languages),
+        "languages": recording.languages,
+        "left_out": dict(recording.left_out),
+    }
+    if recording.judged is not None:
+        rungs["judge"] = asdict(recording.judged)
+    write_json(workspace.outcomes / "rungs.json", rungs)
+
+
+def _query_row(item: AskedQuestion) -> dict[str, Any]:
+    row = item.row
+    gold = set(row.get("passage_ids") or ())
+    return {
+        "query_id": row["id"],
+        "query": item.question.text,
+        "lang": row["lang"],
+        "split": row["split"],
+        "kind": row["kind"],
+        "document_id": row["document_id"],
+        "topic": topic_features(item.question, item.hits).tolist(),
+        "reference": json.dumps(row["answers"], ensure_ascii=False),
+        "answerable": bool(row.get("answerable", row["answers"])),
+        "retrieved_gold": bool(gold & {hit.passage.passage_id for hit in item.hits}),
+    }

@@ -1,0 +1,76 @@
+"""Answers that were given before, for the same question over the same passages of the same release.
+
+Equal means equal: case, accents and spaces aside, and nothing nearer than that ("small" and "large" pizza are near
+neighbours for any encoder). The passages belong to the key, so that an edited document is never answered from memory;
+retrieval is therefore paid each time, the rungs are not. While a rollout runs nothing is remembered or given again,
+since a warm champion would beat a cold challenger by its memory alone. In memory of one gateway, least recently used
+goes first; the price is that a restart forgets.
+"""
+
+import threading
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from palier.domain.answering import Attempt, Climb, Hit, Question
+
+CACHE = "cache"
+"""The rung that a remembered answer names in the ledger and to the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """All that an answer follows from."""
+
+    release_id: str
+    rung: str | None
+    question: tuple[str, ...]
+    passages: tuple[tuple[str, str], ...]
+
+
+def cache_key(release_id: str, rung: str | None, question: Question, hits: Sequence[Hit]) -> CacheKey:
+    """The key of ``question`` over ``hits``, for one rung or (None) the cascade."""
+    turns = [f"{turn.role}: {_plain(turn.content)}" for turn in question.history]
+    read = tuple((hit.index or "", hit.passage.passage_id) for hit in hits)
+    return CacheKey(release_id, rung, (question.lang, *turns, _plain(question.text)), read)
+
+
+class AnswerCache:
+    """Climbs by key, the least recently used forgotten first. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._climbs: OrderedDict[CacheKey, Climb] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._climbs)
+
+    def get(self, key: CacheKey) -> Climb | None:
+        """The climb as one free attempt of the rung `cache`, or None."""
+        with self._lock:
+            known = self._climbs.get(key)
+            if known is None:
+                return None
+            self._climbs.move_to_end(key)
+        return _given_again(known)
+
+    def put(self, key: CacheKey, climb: Climb, capacity: int) -> None:
+        """Remember ``climb``; at most ``capacity`` climbs stay."""
+        with self._lock:
+            self._climbs[key] = climb
+            self._climbs.move_to_end(key)
+            while len(self._climbs) > capacity:
+                self._climbs.popitem(last=False)
+
+
+def _given_again(climb: Climb) -> Climb:
+    answer = replace(climb.final.answer, rung=CACHE, cost_nanousd=0, latency_ms=0.0)
+    final = Attempt(answer, climb.final.score, accepted=climb.final.accepted)
+    return Climb((final,), final, climb.abstained)
+
+
+def _plain(text: str) -> str:
+    """``text`` without accents, case and surplus spaces."""
+    bare = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+    return " ".join(bare.casefold().split())

@@ -1,0 +1,215 @@
+"""Outcomes over a live endpoint and out of files: probation per language, labels by a judge, and what is refused."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.replay_endpoint import Endpoint, PriceList, recording_of, run_endpoint
+from palier.adapters.workspace import Workspace, read_json, write_jsonl
+from palier.errors import InputError, ParamsError
+from palier.params import Params, load_params, parse_params
+from palier.settings import Settings, repository_root
+from palier.stages import package_release, record_outcomes
+from tests.adapters.tiny_encoder import write_tiny_encoder
+
+QUESTIONS = {
+    "en": [f"How many lakes has country {n}?" for n in range(12)],
+    "fr": [f"Combien de lacs y a-t-il dans le pays {n} ?" for n in range(12)],
+}
+PRICES = PriceList({name: (Decimal("1"), Decimal("2")) for name in ("polyglot", "english", "judge")})
+
+
+def no_progress(*_: object) -> None:
+    """Nobody watches."""
+
+
+def recorded() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`polyglot` is right in both languages, `english` in one."""
+    asked, said = [], []
+    for lang, texts in QUESTIONS.items():
+        for n, text in enumerate(texts):
+            key = f"{lang}-{n}"
+            asked.append({"query_id": key, "query": text, "lang": lang, "reference": f"{n} lakes"})
+            for model in ("polyglot", "english"):
+                answer = f"{n} lakes" if model == "polyglot" or lang == "en" else "many"
+                right = float(answer != "many")
+                said.append({"query_id": key, "model": model, "answer": answer, "correct": right, "cost_usd": 1e-6})
+    return pd.DataFrame(said), pd.DataFrame(asked)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with run_endpoint(Endpoint(recording_of(*recorded()), PRICES)) as running:
+        yield running
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    place = Workspace(tmp_path / "workspace")
+    write_tiny_encoder(place.encoder, ["lakes"])
+    rows = [
+        {
+            "id": f"{lang}-{n}",
+            "lang": lang,
+            "question": text,
+            "answers": [f"{n} lakes"],
+            "document_id": f"{lang}/{n}",
+            "kind": "fact",
+            "split": "test" if n % 3 == 0 else "validation",
+        }
+        for lang, texts in QUESTIONS.items()
+        for n, text in enumerate(texts)
+    ]
+    write_jsonl(place.corpus / "golden.jsonl", rows)
+    return place
+
+
+def rung(model: str) -> dict[str, Any]:
+    price = {"input_usd_per_million": 1.0, "output_usd_per_million": 2.0, "date": "2026-01-01"}
+    told = {"kind": "heavy", "provider": "openai", "model": model, "passages": 0, "max_new_tokens": 9}
+    return {**told, "price": price}
+
+
+def params_of(**changes: Any) -> Params:
+    """The repository's params without passages, with two heavy rungs."""
+    raw = load_params(repository_root() / "params.yaml").model_dump(mode="json")
+    raw |= {
+        "retrieval": "none",
+        "ladder": {"cpu_usd_per_hour": 0.0, "rungs": {m: rung(m) for m in ("english", "polyglot")}},
+    }
+    raw["record_outcomes"] |= {"probation_questions": 5, **changes}
+    return Params.model_validate(raw, strict=False)
+
+
+def settings_of(tmp_path: Path, endpoint: Endpoint | None = None) -> Settings:
+    url = endpoint.url if endpoint else "http://127.0.0.1:9"
+    return Settings(state_dir=tmp_path / "state", heavy_url=f"{url}/v1", heavy_api_key="none")
+
+
+def write_recorded(workspace: Workspace, said: pd.DataFrame, asked: pd.DataFrame) -> dict[str, Any]:
+    workspace.golden.mkdir(parents=True)
+    said.to_parquet(workspace.golden / "o.parquet")
+    asked.to_parquet(workspace.golden / "q.parquet")
+    return {"recorded": {"outcomes": "golden/o.parquet", "queries": "golden/q.parquet"}}
+
+
+def test_a_rung_that_knows_one_language_is_left_out_of_the_other_before_it_costs_much(
+    endpoint: Endpoint, workspace: Workspace, tmp_path: Path
+) -> None:
+    """`english` is asked five French questions and no more, and has no French outcomes."""
+    result = record_outcomes.run(params_of(), workspace.root, settings_of(tmp_path, endpoint), no_progress)
+    assert result.languages == {"english": ("en",), "polyglot": ("en", "fr")}
+    assert list(result.left_out) == ["english (fr)"]
+    rows = pd.read_parquet(workspace.outcomes / "outcomes.parquet").merge(
+        pd.read_parquet(workspace.outcomes / "queries.parquet"), on="query_id"
+    )
+    assert rows.groupby(["model", "lang"]).size().to_dict() == {
+        ("english", "en"): 12,
+        ("polyglot", "en"): 12,
+        ("polyglot", "fr"): 12,
+    }
+    asked_french = {c.query_id for c in endpoint.charges if c.model == "english" and c.query_id.startswith("fr")}
+    assert len(asked_french) == 5
+    assert rows["cost_nanousd"].sum() < endpoint.total_nanousd
+
+
+def test_nothing_is_asked_twice(endpoint: Endpoint, workspace: Workspace, tmp_path: Path) -> None:
+    """A second run has all answers in its memory, and writes the same outcomes."""
+    settings = settings_of(tmp_path, endpoint)
+    first = record_outcomes.run(params_of(), workspace.root, settings, no_progress)
+    charged, before = endpoint.total_nanousd, (workspace.outcomes / "outcomes.parquet").read_bytes()
+    again = record_outcomes.run(params_of(), workspace.root, settings, no_progress)
+    assert (again.n_asked, again.n_remembered) == (0, first.n_asked)
+    assert endpoint.total_nanousd == charged
+    assert (workspace.outcomes / "outcomes.parquet").read_bytes() == before
+
+
+def test_recorded_outcomes_are_taken_without_asking_anybody(workspace: Workspace, tmp_path: Path) -> None:
+    """Costs and labels are the file's own, and a rung without outcomes is left out with the reason."""
+    said, asked = recorded()
+    files = write_recorded(workspace, said[said["model"] == "polyglot"], asked)
+    result = record_outcomes.run(params_of(**files), workspace.root, settings_of(tmp_path), no_progress)
+    assert (result.n_questions, result.n_asked) == (24, 0)
+    assert result.left_out == {"english": "no recorded outcomes"}
+    rows = pd.read_parquet(workspace.outcomes / "outcomes.parquet")
+    assert set(rows["cost_nanousd"]) == {1000}
+    assert set(rows["labelled_by"]) == {"gold"}
+
+
+def test_a_missing_label_without_a_judge_is_an_error_that_names_the_remedy(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """Nothing is guessed."""
+    said, asked = recorded()
+    said.loc[0, "correct"] = None
+    with pytest.raises(ParamsError, match=r"1 recorded outcomes have no `correct`.*record_outcomes\.judge"):
+        record_outcomes.run(
+            params_of(**write_recorded(workspace, said, asked)), workspace.root, settings_of(tmp_path), no_progress
+        )
+
+
+def test_recorded_answers_do_not_go_with_passages(workspace: Workspace, tmp_path: Path) -> None:
+    """They were given without ours."""
+    files = write_recorded(workspace, *recorded())
+    params = params_of(**files)
+    searching = params.model_copy(update={"retrieval": load_params(repository_root() / "params.yaml").retrieval})
+    with pytest.raises(InputError, match="retrieval: none"):
+        record_outcomes.run(searching, workspace.root, settings_of(tmp_path), no_progress)
+
+
+def test_a_judge_labels_what_has_no_label_and_its_agreement_with_gold_is_told(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """The judge here is recorded too: it was once asked these very pairs, and says its reasons in words."""
+    said, asked = recorded()
+    unknown = (said["query_id"] == "fr-3") & (said["model"] == "english")
+    files = write_recorded(workspace, said.assign(correct=said["correct"].mask(unknown)), asked)
+    verdicts = judge_recording(said, asked)
+    with run_endpoint(Endpoint(recording_of(*verdicts), PRICES)) as endpoint:
+        price = {"input_usd_per_million": 1.0, "output_usd_per_million": 2.0, "date": "2026-01-01"}
+        judge = {"provider": "openai", "model": "judge", "max_new_tokens": 50, "price": price, "check_questions": 20}
+        params = params_of(**files, judge=judge)
+        record_outcomes.run(params, workspace.root, settings_of(tmp_path, endpoint), no_progress)
+        assert endpoint.n_not_recorded == 0
+    rows = pd.read_parquet(workspace.outcomes / "outcomes.parquet").set_index(["query_id", "model"])
+    labelled = rows.loc[("fr-3", "english")]
+    assert labelled["labelled_by"] == "judge"
+    assert labelled["correct"] < 0.2, "it disagrees with the reference, and such answers are wrong where gold is known"
+    assert labelled["correct_low"] <= labelled["correct"] <= labelled["correct_high"]
+    told = read_json(workspace.outcomes / "rungs.json", "record-outcomes")["judge"]
+    assert told["agreement"] == 1.0
+    assert told["low"] < 1.0
+    assert told["consistent"] == 1.0
+
+
+def judge_recording(said: pd.DataFrame, asked: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What a judge that is always right says to every pair, in both orders, as an outcome file."""
+    from palier.domain.judging import judging_messages
+
+    texts, golden = asked.set_index("query_id")["query"], asked.set_index("query_id")["reference"]
+    queries, outcomes = [], []
+    for row in said.itertuples(index=False):
+        relation = "C" if row.correct else "D"
+        for one, other in ((row.answer, golden[row.query_id]), (golden[row.query_id], row.answer)):
+            key, prompt = len(queries), judging_messages(texts[row.query_id], one, other)[-1]["content"]
+            queries.append({"query_id": key, "query": prompt})
+            told = f"They say what they say.\nRelation: {relation}"
+            outcomes.append({"query_id": key, "model": "judge", "answer": told, "correct": 1.0, "cost_usd": 1e-6})
+    unique = pd.DataFrame(queries).drop_duplicates("query")
+    kept = pd.DataFrame(outcomes)
+    return kept[kept["query_id"].isin(unique["query_id"])], unique
+
+
+def test_retrieval_none_can_be_written_in_one_word(tmp_path: Path) -> None:
+    """The short form means the long one, and a bundle holds the long one."""
+    raw = load_params(repository_root() / "params.yaml").model_dump(mode="python") | {"retrieval": "none"}
+    params = parse_params(raw, "here")
+    assert not params.retrieval.searches
+    assert not params.retrieval.reranks
+    again = type(params.retrieval).model_validate_json(params.retrieval.model_dump_json())
+    assert again == params.retrieval
+    assert package_release.SERVED.keys() >= {"encoder", "scorer"}
