@@ -2,12 +2,12 @@
 
     palier bench cascade --data OUTCOMES.parquet --queries QUERIES.parquet --out FILE.json
 
-Per split seed: beliefs are learnt on training rows; every policy is drawn and its operating points are chosen on
-training (out of fold) and validation rows; test rows are looked at once. A `split` column (train, validation, test),
-where the queries have one, is used as it stands; else 60/15/25, or half/half for two models as RouteLLM does. Figures
-are means over seeds with a bootstrap interval, and `n` is the number of seeds; where the file gives its own split,
-seeds only vary what is random in training. Seconds are CPU seconds of one thread: wall seconds on an idle core. Any
-models, any task; a column `choice` is never read.
+Per split seed: beliefs are cross-fitted on all rows that are not test; on the same rows, each judged by models that
+have not seen it, every policy is drawn and its operating points are chosen; test rows are looked at once. A `split`
+column, where the queries have one, says which rows are `test`; else a quarter, or half for two models as RouteLLM
+does. Figures are means over seeds with a bootstrap interval, and `n` is the number of seeds; where the file gives its
+own split, seeds only vary what is random in training. Seconds are CPU seconds of one thread: wall seconds on an idle
+core. Any models, any task; a column `choice` is never read.
 
 Public data of this form: MMLU-Pro's published model outputs, and RouteLLM's evaluation data (see their repositories).
 """
@@ -22,6 +22,8 @@ import numpy as np
 
 from bench.cascade_beliefs import Beliefs, learn_beliefs, neighbour_means
 from bench.cascade_data import Floats, Ints, Recorded, Seen, read_recorded, see
+from bench.cascade_gains import Gains, learn_gains
+from bench.cascade_learners import MOST_REPEATS
 from bench.cascade_measures import Drawn, Measured, Trial, budgets_kept, guarantee_trial, measure, restricted
 from bench.cascade_policies import Palier, Policy, Steps
 from bench.cascade_rivals import (
@@ -49,9 +51,8 @@ N_BINS = 10
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers; ``choosing`` is training and validation together."""
+    """Row numbers; ``choosing`` are the rows that teach and on which points are chosen."""
 
-    train: Ints
     choosing: Ints
     test: Ints
 
@@ -76,6 +77,7 @@ def run(
     max_questions: int | None = None,
     trials: int = N_TRIALS,
     optimiser_rows: int = 5000,
+    most_repeats: int = MOST_REPEATS,
     seed: int = 7,
 ) -> dict[str, Any]:
     """Measure all policies and write the JSON, anew after each seed; InputError for files in another form."""
@@ -99,20 +101,21 @@ def run(
     optimiser = {"rows": optimiser_rows, "seconds": round(optimiser_seconds(rng, optimiser_rows), 2)}
     found: list[SeedResult] = []
     for at in range(seeds):
-        found.append(_one_seed(data, seen, seed + at, max(1, trials // seeds)))
+        found.append(_one_seed(data, seen, seed + at, max(1, trials // seeds), most_repeats))
         tell(_told(seed + at, found[-1]))
         written = report.write(out, _results(data, found, rng) | {"optimise_12_rungs": optimiser})
     return written
 
 
-def _one_seed(data: Recorded, seen: Seen, seed: int, n_trials: int) -> SeedResult:
+def _one_seed(data: Recorded, seen: Seen, seed: int, n_trials: int, most_repeats: int) -> SeedResult:
     rng = np.random.default_rng(seed)
     split = split_rows(data, rng)
-    beliefs = learn_beliefs(data, seen, split.train, seed)
+    beliefs = learn_beliefs(data, seen, split.choosing, seed, most_repeats)
+    gains = learn_gains(beliefs, seed)
     palier = Palier(Steps(beliefs))
     measured = {
         policy.name: measure(policy, split.choosing, split.test, data.correct, data.cost, rng)
-        for policy in _policies(beliefs, palier, split)
+        for policy in _policies(beliefs, gains, split)
     }
     started = time.process_time()
     palier.points(split.choosing)
@@ -132,43 +135,43 @@ def _one_seed(data: Recorded, seen: Seen, seed: int, n_trials: int) -> SeedResul
 def split_rows(data: Recorded, rng: np.random.Generator) -> Split:
     """The file's own split where it has one, else one drawn by chance."""
     if data.split is not None and {"train", "test"} <= set(data.split):
-        train, test = np.flatnonzero(data.split == "train"), np.flatnonzero(data.split == "test")
-        return Split(train, np.flatnonzero(data.split != "test"), test)
+        return Split(np.flatnonzero(data.split != "test"), np.flatnonzero(data.split == "test"))
     rows = rng.permutation(data.n_rows)
-    shares = (0.4, 0.5) if data.n_models == 2 else (0.6, 0.75)
-    n_train, n_choosing = (int(share * data.n_rows) for share in shares)
-    return Split(rows[:n_train], rows[:n_choosing], rows[n_choosing:])
+    n_choosing = int((0.5 if data.n_models == 2 else 0.75) * data.n_rows)
+    return Split(rows[:n_choosing], rows[n_choosing:])
 
 
-def _policies(beliefs: Beliefs, palier: Palier, split: Split) -> list[Policy]:
+def _policies(beliefs: Beliefs, gains: Gains, split: Split) -> list[Policy]:
     data = beliefs.data
-    neighbours = neighbour_means(data, beliefs.seen, split.train)
+    neighbours = neighbour_means(data, beliefs.seen, split.choosing)[-1]
     return [
-        palier,
+        Palier(Steps(beliefs)),
+        Palier(Steps(beliefs, "trust"), name="palier_trust"),
+        Palier(Steps(beliefs, "gain", gains), name="palier_gain"),
         BestSingle(data),
         RandomMix(data),
         Router(data, beliefs.prior, "query_router"),
         Router(data, neighbours, "knn_router"),
         TwoModelRouter(data, beliefs.prior),
         CascadeRouting(beliefs),
-        FrugalGpt(beliefs, split.train),
+        FrugalGpt(beliefs, beliefs.by_text),
+        FrugalGpt(beliefs, beliefs.scorer, name="frugalgpt_our_scorer"),
     ]
 
 
 def _trials(palier: Palier, own: Drawn, split: Split, n: int, rng: np.random.Generator) -> list[Trial]:
-    """Calibration re-drawn from rows that taught nothing; the reference is the best single model of training."""
+    """Calibration re-drawn from test rows, which taught nothing; the reference is the best single of the others."""
     data = palier.steps.beliefs.data
-    fresh = np.setdiff1d(np.arange(data.n_rows), split.train)
-    reference = int(data.correct[split.train].mean(axis=0).argmax())
-    quick, size = restricted(palier, own), min(N_CALIBRATION, len(fresh) // 2)
-    return [guarantee_trial(quick, fresh, size, reference, MARGIN, ALPHA, rng) for _ in range(n)]
+    reference = int(data.correct[split.choosing].mean(axis=0).argmax())
+    quick, size = restricted(palier, own), min(N_CALIBRATION, len(split.test) // 2)
+    return [guarantee_trial(quick, split.test, size, reference, MARGIN, ALPHA, rng) for _ in range(n)]
 
 
 def scorer_figures(beliefs: Beliefs, split: Split) -> dict[str, float]:
     """On test rows: AUC and ECE of the one-answer scorer (means over models) and of the posterior of three answers."""
     data, test = beliefs.data, split.test
     models = range(data.n_models)
-    triples = [answers for answers in beliefs.known if len(answers) == min(3, data.n_models)]
+    triples = [answers for answers in beliefs.known if len(answers) == min(3, len(beliefs.useful))]
     pairs = [
         (beliefs.posterior(answers)[test, at], data.correct[test, model])
         for answers in triples
@@ -176,6 +179,7 @@ def scorer_figures(beliefs: Beliefs, split: Split) -> dict[str, float]:
     ]
     return {
         "auc": float(np.mean([auc(beliefs.scorer[test, m], data.correct[test, m]) for m in models])),
+        "text_auc": float(np.mean([auc(beliefs.by_text[test, m], data.correct[test, m]) for m in models])),
         "ece": float(np.mean([ece(beliefs.scorer[test, m], data.correct[test, m]) for m in models])),
         "prior_auc": float(np.mean([auc(beliefs.prior[test, m], data.correct[test, m]) for m in models])),
         "posterior_auc": float(np.mean([auc(*pair) for pair in pairs])),
@@ -224,13 +228,16 @@ def _results(data: Recorded, found: Sequence[SeedResult], rng: np.random.Generat
             [round(cost, 9), round(quality, 4)] for cost, quality in found[0].measured[name].curve
         ]
     trials = [trial for result in found for trial in result.trials]
-    ahead = [
-        r.measured["palier"].figures["saving_at_parity"] - r.measured["frugalgpt"].figures["saving_at_parity"]
-        for r in found
-    ]
+    ahead = {
+        rival: [
+            r.measured["palier"].figures["saving_at_parity"] - r.measured[rival].figures["saving_at_parity"]
+            for r in found
+        ]
+        for rival in ("frugalgpt", "frugalgpt_our_scorer")
+    }
     return {
         "policies": policies,
-        "palier_minus_frugalgpt_saving": metric(ahead, rng),
+        **{f"palier_minus_{rival}_saving": metric(values, rng) for rival, values in ahead.items()},
         "scorer": {key: metric([result.scorer[key] for result in found], rng) for key in found[0].scorer},
         "budgets": {"kept_share": metric([float(kept) for r in found for kept in r.budgets], rng)},
         "guarantee": {

@@ -1,7 +1,8 @@
 """What can be seen in a question and its answers without knowing the task: numbers for the scorers.
 
 Nothing here knows of multiple choice, of these models or of these data sets: lengths, hedging, digits, how
-much of the answer stands in the question, and whether two answers end in the same thing. The final answer is
+much of the answer stands in the question, whether what was worked out leads to what is said at the end, and
+whether two answers end in the same thing. The final answer is
 what follows the last "answer is", "####" or box, or else the last line; two final answers agree when they are
 the same number, the same words, or one begins with the other. Price paid: agreement in substance but not in
 words is missed.
@@ -34,6 +35,12 @@ _WORD = re.compile(r"\w+")
 _ARTICLES = frozenset({"the", "a", "an", "option", "le", "la", "les", "un", "une"})
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _CLOSING = frozenset(".!?)]}$*0123456789")
+_PLAIN_NUMBER = re.compile(r"\d[\d,]{0,14}(?:\.\d+)?")
+_REFUSAL = re.compile(
+    r"\b(?:i cannot|i can't|unable to|does not (?:contain|provide)|not enough information|je ne (?:peux|sais))\b",
+    re.IGNORECASE,
+)
+TAIL_CHARACTERS, MOST_LINES = 300, 40
 LONGEST_FINAL = 160
 """Characters that may still be a final answer."""
 
@@ -46,9 +53,14 @@ class FinalAnswer:
     number: float | None
 
 
+def told_finals(answer: str) -> list[str]:
+    """What follows each "answer is", "####" or box, in order."""
+    return [part for found in _FINAL.findall(answer) for part in found if _WORD.search(part)]
+
+
 def final_answer(answer: str) -> FinalAnswer:
     """What the answer comes down to; no tokens when it breaks off before it is told."""
-    told = [part for found in _FINAL.findall(answer) for part in found if _WORD.search(part)]
+    told = told_finals(answer)
     if told:
         return _final(told[-1], which=0)
     closed = answer.rstrip()
@@ -106,10 +118,11 @@ def answer_features(query: str, answer: str) -> list[float]:
         answer.count("?") / n_words,
         sum(char.isupper() for char in answer) / len(answer),
         _tail_overlap(answer, query_words),
+        *_ending_features(query, answer, final),
     ]
 
 
-N_ANSWER_FEATURES = 20
+N_ANSWER_FEATURES = 29
 
 
 def query_features(query: str) -> list[float]:
@@ -144,3 +157,44 @@ def _tail_overlap(answer: str, query_words: set[str]) -> float:
     """How much of what comes just before the end stands in the question: a result found among what was given."""
     tail = _WORD.findall(answer[-220:].casefold())
     return sum(word in query_words for word in tail) / max(1, len(tail))
+
+
+def _ending_features(query: str, answer: str, final: FinalAnswer) -> list[float]:
+    """Nine numbers on how the answer comes to its end: from where, through what, and how near to what was given."""
+    told = told_finals(answer)
+    at = answer.rfind(told[-1]) if told else len(answer)
+    working, after = answer[:at], answer[at:]
+    nearest, next_nearest = _distances(_numbers(working), _numbers(query))
+    first, second = _best_lines(working, query)
+    return [
+        at / len(answer),
+        math.log1p(len(after)),
+        float(len({_final(one, which=0).tokens for one in told})),
+        math.log1p(sum(working.casefold().count(token) for token in final.tokens)) if len(final.tokens) < 4 else 0.0,
+        nearest,
+        next_nearest - nearest,
+        first,
+        first - second,
+        float(bool(_REFUSAL.search(answer))),
+    ]
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(found.replace(",", "")) for found in _PLAIN_NUMBER.findall(text)]
+
+
+def _distances(worked: Sequence[float], given: Sequence[float]) -> tuple[float, float]:
+    """How far the last number worked out is from the two numbers in the question that are nearest; 0..1, relative."""
+    if not worked or not given:
+        return 1.0, 1.0
+    last = worked[-1]
+    apart = sorted({min(1.0, abs(last - one) / max(abs(last), abs(one), 1e-9)) for one in given})
+    return apart[0], apart[1] if len(apart) > 1 else 1.0
+
+
+def _best_lines(working: str, query: str) -> tuple[float, float]:
+    """How much of the question's best-matching line stands in the end of the working, and of the second-best."""
+    tail = set(_WORD.findall(working[-TAIL_CHARACTERS:].casefold()))
+    lines = [set(_WORD.findall(line)) for line in query.casefold().splitlines()[-MOST_LINES:]]
+    shares = sorted((len(line & tail) / len(line) for line in lines if line), reverse=True)
+    return (shares[0] if shares else 0.0, shares[1] if len(shares) > 1 else 0.0)

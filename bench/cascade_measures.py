@@ -111,23 +111,29 @@ def measure(
         "front_saving_at_parity": 1 - float(as_good.min()) / price if len(as_good) else 0.0,
     }
     if quality.shape[1] == 2:
-        figures |= routellm_figures(costs, qualities, quality[test], cost[test])
+        shares = np.array([strong_share(outcome.cost, cost[test]) for outcome in curve])
+        figures |= routellm_figures(shares, qualities, quality[test], cost[test])
     order = np.argsort(costs)[np.unique(np.linspace(0, len(costs) - 1, 25).astype(int))]
     return Measured(figures, [(float(costs[i]), float(qualities[i])) for i in order], found, curse)
 
 
-def routellm_figures(costs: Floats, qualities: Floats, quality: Floats, cost: Floats) -> dict[str, float]:
-    """APGR and CPT50 (Ong et al. 2024, section 4): the part of the quality gap that is recovered, over strong
-    calls.
+def strong_share(paid: Floats, cost: Floats) -> float:
+    """Share of rows that called the dearer of two models, from what each row paid; a coin's share counts as it is.
 
-    The share of strong calls is read off the cost: what was paid beyond the weak model, in prices of the
-    strong one.
+    RouteLLM counts calls, not money: long questions cost more, but not more calls.
     """
+    weak, strong = np.argsort(cost.mean(axis=0))
+    beyond = (paid - cost[:, weak]) / np.maximum(cost[:, strong] - cost[:, weak], 1e-12)
+    return float(np.clip(beyond, 0, 1).mean())
+
+
+def routellm_figures(share: Floats, qualities: Floats, quality: Floats, cost: Floats) -> dict[str, float]:
+    """APGR and CPT50 (Ong et al. 2024, section 4): the part of the quality gap that is recovered, over the ``share``
+    of questions that call the strong model."""
     weak, strong = np.argsort(cost.mean(axis=0))
     gap = float(quality[:, strong].mean() - quality[:, weak].mean())
     if gap <= 0:
         return {}
-    share = np.clip((costs - cost[:, weak].mean()) / cost[:, strong].mean(), 0, 1)
     recovered = (qualities - quality[:, weak].mean()) / gap
     order = np.argsort(share, kind="stable")
     x, y = np.concatenate(([0.0], share[order], [1.0])), np.concatenate(([0.0], recovered[order], [1.0]))

@@ -1,30 +1,33 @@
 """Palier's own policy on recorded outcomes, and what every policy must be able to do.
 
 A policy is a family of operating points, cheap to dear. It is *drawn* from some rows, and any of its points
-can be *run* on any rows. Palier's: climb a chain of models until the posterior of the best answer seen
-reaches the step's threshold; the final answer is the one believed most, whichever model gave it. Chains and
-thresholds are found by the optimiser of `palier.domain.cascade`. A chain may skip: its first model for questions that
-look too hard for it, or its middle one where the first answer is believed so little that only the last can help.
-Knows beliefs and prices; knows nothing of test rows: who calls it says which.
+can be *run* on any rows. Palier's: climb a chain of models until going on is not worth it; the final answer is the
+one believed most, whichever model gave it. When that is, is a strategy: "trust" looks at P(the best answer seen is
+right), "lead" at how far that is ahead of what the chain's last model promises for this question (where that
+one would fail too, climbing buys nothing), "gain" at what calling it is learnt to change. A chain may be routed:
+questions that promise most of its last model go there at once, without the cheap ones. Chains and thresholds, the
+router's among them, are found by the optimiser of `palier.domain.cascade`. Knows beliefs and prices; knows nothing of
+test rows: who calls it says which.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.cascade_beliefs import Beliefs
 from bench.cascade_data import Floats, Ints
+from bench.cascade_gains import Gains, final_quality
 from palier.domain.cascade.guarantee import upper_cost
 from palier.domain.cascade.search import Point, best_points
-from palier.domain.cascade.sweep import NOT_SERVED, StepRows
+from palier.domain.cascade.sweep import StepRows
 
 CELLS = 4096
 USD = 1e9
+Strategy = Literal["trust", "lead", "gain"]
 
 
 @dataclass(frozen=True)
@@ -51,90 +54,67 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True)
-class SetRows:
-    """Per row, when a set of answers was seen: the best posterior, that answer's quality, the sum of costs."""
+class StepAt:
+    """Per row, one step of a way: how little there is to gain by going on (0..1), and quality and sum of costs if the
+    way ends here."""
 
-    score: Floats
+    content: Floats
     quality: Floats
     cost: Floats
 
 
 Way = tuple[int, ...]
-"""A chain of models; a negative number at its end names a skip: -1 - its place in SKIPS."""
-
-
-@dataclass(frozen=True)
-class Skip:
-    """Step ``step`` is left out for the ``share`` of questions where it promises least."""
-
-    step: int
-    share: float
-
-
-SKIPS = (Skip(0, 0.2), Skip(0, 0.45), Skip(1, 0.2), Skip(1, 0.45), Skip(0, 0.7), Skip(0, 0.8), Skip(0, 0.9))
-FEW_MODELS, N_COARSE = 4, 4
-"""With few models all skips are tried (the last ones make it nearly a router), with more only the first four."""
-
-
-def split_way(way: Way) -> tuple[tuple[int, ...], Skip | None]:
-    """The chain and the skip of a way."""
-    return (way[:-1], SKIPS[-1 - way[-1]]) if way[-1] < 0 else (way, None)
+"""A chain of models; one that begins with ROUTED may be left for its last model before the first call."""
+ROUTED = -1
+ROUTED_DEPTH = 2
+"""Longer chains are not routed: four thresholds over a few thousand rows would choose chance."""
 
 
 class Steps:
-    """The beliefs as steps of chains, for every set of answers seen; each set is worked out once."""
+    """The beliefs as steps of ways; what a set of answers was worth is worked out once."""
 
-    def __init__(self, beliefs: Beliefs) -> None:
+    def __init__(self, beliefs: Beliefs, strategy: Strategy = "lead", gains: Gains | None = None) -> None:
         self.beliefs = beliefs
-        self._known: dict[frozenset[int], SetRows] = {}
+        self.strategy = strategy
+        self.gains = gains
+        self._worth: dict[frozenset[int], tuple[Floats, Floats]] = {}
 
-    def at(self, answers: frozenset[int]) -> SetRows:
-        """What was believed, right and paid when exactly ``answers`` were seen; never enough when there are none."""
-        if not answers:
-            none = np.zeros(self.beliefs.data.n_rows)
-            return SetRows(none + NOT_SERVED, none, none)
-        if answers not in self._known:
-            data, models = self.beliefs.data, np.array(sorted(answers))
-            posterior = self.beliefs.posterior(answers)
-            best = models[posterior.argmax(axis=1)]
-            self._known[answers] = SetRows(
-                np.clip(posterior.max(axis=1), 0.0, 1.0),
-                data.correct[np.arange(data.n_rows), best],
-                data.cost[:, models].sum(axis=1),
-            )
-        return self._known[answers]
-
-    def along(self, way: Way) -> list[SetRows]:
-        """What was seen after each step of ``way``; a skipped step adds nothing and never suffices."""
-        chain, skip = split_way(way)
-        if skip is None:
-            return [self.at(frozenset(chain[: depth + 1])) for depth in range(len(chain))]
-        skipped = self._skips(chain, skip)
-        without = [model for at, model in enumerate(chain) if at != skip.step]
-        found = []
+    def along(self, way: Way) -> list[StepAt]:
+        """What stopping after each step of ``way`` means; the step of a router comes first and asks nobody."""
+        routed, chain = way[0] == ROUTED, way[1:] if way[0] == ROUTED else way
+        steps = [self._direct(chain)] if routed else []
         for depth in range(len(chain)):
-            all_seen = self.at(frozenset(chain[: depth + 1]))
-            fewer = self.at(frozenset(without[: depth + (depth < skip.step)]))
-            score = NOT_SERVED if depth == skip.step else fewer.score
-            found.append(
-                SetRows(
-                    np.where(skipped, score, all_seen.score),
-                    np.where(skipped, fewer.quality, all_seen.quality),
-                    np.where(skipped, fewer.cost, all_seen.cost),
-                )
-            )
-        return found
+            seen = frozenset(chain[: depth + 1])
+            quality, cost = self._worth_of(seen)
+            steps.append(StepAt(self._content(seen, chain[-1]), quality, cost))
+        return steps
 
-    def _skips(self, chain: Sequence[int], skip: Skip) -> NDArray[np.bool_]:
-        """(n): the share of rows where the skipped step promises least; the cut comes from training rows."""
-        prior, train = self.beliefs.prior, self.beliefs.fold_of_row < self.beliefs.n_folds
-        promise = prior[:, chain[0]] - prior[:, chain[-1]] if skip.step == 0 else self.at(frozenset(chain[:1])).score
-        return promise < np.quantile(promise[train], skip.share)
+    def _worth_of(self, seen: frozenset[int]) -> tuple[Floats, Floats]:
+        """Quality of the answer believed most, and the sum of costs."""
+        if seen not in self._worth:
+            cost = self.beliefs.data.cost[:, sorted(seen)].sum(axis=1)
+            self._worth[seen] = final_quality(self.beliefs, seen), cost
+        return self._worth[seen]
+
+    def _content(self, seen: frozenset[int], last: int) -> Floats:
+        trust = np.clip(self.beliefs.posterior(seen).max(axis=1), 0.0, 1.0)
+        if self.strategy == "trust" or last in seen:
+            return trust
+        if self.strategy == "lead":
+            return (1 + trust - self.beliefs.prior[:, last]) / 2
+        assert self.gains is not None
+        return (1 - self.gains.of(seen, last)) / 2
+
+    def _direct(self, chain: Sequence[int]) -> StepAt:
+        """The router: content to go to the last model at once where it promises most beyond the first."""
+        prior, data, last = self.beliefs.prior, self.beliefs.data, chain[-1]
+        content = (1 + prior[:, last] - prior[:, chain[0]]) / 2
+        return StepAt(content, data.correct[:, last], data.cost[:, last])
 
 
 @dataclass(frozen=True)
 class Climb:
-    """A chain with its skip and its thresholds."""
+    """A way with its thresholds."""
 
     steps: Steps
     point: Point
@@ -142,15 +122,15 @@ class Climb:
     def run(self, rows: Ints) -> Outcome:
         n = len(rows)
         quality, cost, still = np.zeros(n), np.zeros(n), np.ones(n, dtype=np.bool_)
-        for seen, threshold in zip(self.steps.along(self.point.chain), self.point.thresholds, strict=True):
-            quality[still], cost[still] = seen.quality[rows][still], seen.cost[rows][still]
-            still &= seen.score[rows] < threshold
+        for step, threshold in zip(self.steps.along(self.point.chain), self.point.thresholds, strict=True):
+            quality[still], cost[still] = step.quality[rows][still], step.cost[rows][still]
+            still &= step.content[rows] < threshold
         return Outcome(quality, cost)
 
 
 @dataclass(frozen=True)
 class Palier:
-    """All ordered chains and skips up to ``max_depth``, all thresholds; or ``only`` some chains."""
+    """All ordered chains of useful models up to ``max_depth``, routed or not, all thresholds; or ``only`` some ways."""
 
     steps: Steps
     max_depth: int = 3
@@ -161,25 +141,23 @@ class Palier:
     def ways(self) -> list[Way]:
         if self.only is not None:
             return list(self.only)
-        models = range(self.steps.beliefs.data.n_models)
+        models = self.steps.beliefs.useful
         depths = range(1, min(self.max_depth, len(models)) + 1)
         chains = [chain for depth in depths for chain in permutations(models, depth)]
-        tried = SKIPS if len(models) <= FEW_MODELS else SKIPS[:N_COARSE]
-        skips = [(*chain, -1 - at) for chain in chains for at, skip in enumerate(tried) if skip.step < len(chain) - 1]
-        return chains + skips
+        return chains + [(ROUTED, *chain) for chain in chains if 1 < len(chain) <= ROUTED_DEPTH]
 
     def draw(self, rows: Ints) -> list[Climb]:
         return [Climb(self.steps, point) for point in self.points(rows)]
 
     def points(self, rows: Ints) -> list[Point]:
         """The front over ``rows``; costs in nano-dollars."""
-        return best_points(self.ways, lambda chain: self._endings(chain, rows), lambda means: means[:, 1] >= 0, CELLS)
+        return best_points(self.ways, lambda way: self._endings(way, rows), lambda means: means[:, 1] >= 0, CELLS)
 
     def _endings(self, way: Way, rows: Ints) -> Iterator[tuple[list[StepRows], float]]:
         yield (
             [
-                StepRows(seen.score[rows], np.stack([seen.quality[rows], seen.cost[rows]], axis=1))
-                for seen in self.steps.along(way)
+                StepRows(step.content[rows], np.stack([step.quality[rows], step.cost[rows]], axis=1))
+                for step in self.steps.along(way)
             ],
             0.0,
         )

@@ -1,18 +1,19 @@
 """The rivals, on the same rows and, where they need beliefs, with the same ones as Palier's.
 
 best_single      one model for everything, chosen on the rows at hand
-random_mix       a coin decides between two models of the convex hull; expected values, so without sampling
-noise query_router     argmax over models of prior - lambda * mean cost (gradient-boosted prior) knn_router
-the same with the mean of the nearest training questions (RouterBench's strong baseline) routellm         two
-models, the dear one where P(cheap one right) - P(dear one right) is low (RouteLLM) cascade_routing  after
-each answer the next model may be any (De Koninck et al. 2024): the one with the largest expected gain
-                 of the best answer over lambda * cost, quality of an unseen model normal around its prior
-frugalgpt        as its paper describes: one scorer per model, chains of at most three, thresholds on a grid
-of
-                 quantiles, the last answer final, all of it learnt on the training rows
+random_mix       a coin decides between two models of the convex hull; expected values, so without sampling noise
+query_router     argmax over models of prior - lambda * mean cost
+knn_router       the same with the mean of the nearest training questions (RouterBench's strong baseline)
+routellm         two models, the dear one where P(cheap one right) - P(dear one right) is low (RouteLLM)
+cascade_routing  after each answer the next model may be any (De Koninck et al. 2024): the one with the largest
+                 expected gain of the best answer over lambda * cost, quality of an unseen model normal around its prior
+frugalgpt        as its paper describes: one scorer per model, chains of at most three, thresholds on a grid of
+                 quantiles, the last answer final, all of it learnt on rows that are not test
 
-FrugalGPT is given a stronger scorer than its paper's (ours, out of fold, instead of a DistilBERT that has
-seen its rows). No rival sees agreement between answers: none of their papers does.
+FrugalGPT's scorer reads question and answer, as its paper's does (a DistilBERT there; here neighbours, a frozen MiniLM
+and words, cross-fitted, where the paper's has seen its rows). `frugalgpt_our_scorer` is given Palier's instead: what is
+left between it and Palier is agreement, the choice of the final answer, gain and routing. No rival sees agreement
+between answers: none of their papers does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -144,6 +145,7 @@ class FrugalClimb:
     """A chain with one scorer per model; the accepted answer, or the last one, is final."""
 
     beliefs: Beliefs
+    scorer: Floats
     point: Point
 
     def run(self, rows: Ints) -> Outcome:
@@ -152,29 +154,28 @@ class FrugalClimb:
         for model, threshold in zip(self.point.chain, self.point.thresholds, strict=True):
             quality[still] = data.correct[rows, model][still]
             cost[still] += data.cost[rows, model][still]
-            still &= self.beliefs.scorer[rows, model] < threshold
+            still &= self.scorer[rows, model] < threshold
         return Outcome(quality, cost)
 
 
 @dataclass(frozen=True)
 class FrugalGpt:
-    """Draws from the training rows alone, whatever rows are offered beside them."""
+    """All chains of at most three models, thresholds of the last answer's score."""
 
     beliefs: Beliefs
-    train: Ints
+    scorer: Floats
     name: str = "frugalgpt"
 
     def draw(self, rows: Ints) -> Sequence[Operating]:
-        used = np.intersect1d(rows, self.train)
         models = range(self.beliefs.data.n_models)
         chains = [chain for depth in (1, 2, 3) for chain in permutations(models, min(depth, len(models)))]
         points = best_points(
             set(chains),
-            lambda chain: self._endings(chain, used),
+            lambda chain: self._endings(chain, rows),
             lambda means: means[:, 1] >= 0,
             FRUGAL_GRID**2,
         )
-        return [FrugalClimb(self.beliefs, point) for point in points]
+        return [FrugalClimb(self.beliefs, self.scorer, point) for point in points]
 
     def _endings(self, chain: tuple[int, ...], rows: Ints) -> Iterator[tuple[list[StepRows], float]]:
         data = self.beliefs.data
@@ -182,7 +183,7 @@ class FrugalGpt:
         yield (
             [
                 StepRows(
-                    self.beliefs.scorer[rows, model],
+                    self.scorer[rows, model],
                     np.stack([data.correct[rows, model], cost[:, depth]], axis=1),
                 )
                 for depth, model in enumerate(chain)

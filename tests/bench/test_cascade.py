@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from bench.cascade import auc, ece, run, split_rows
-from bench.cascade_data import read_recorded
+from bench.cascade_beliefs import useful_models
+from bench.cascade_data import Floats, Recorded, read_recorded
 from bench.cascade_features import N_ANSWER_FEATURES, agree, agreement_matrix, answer_features, final_answer
-from bench.cascade_measures import routellm_figures
+from bench.cascade_learners import MOST_REPEATS, N_FOLDS, Folds
+from bench.cascade_measures import routellm_figures, strong_share
 from bench.cascade_rivals import upper_hull
 from palier.errors import InputError
 
@@ -74,6 +76,50 @@ def test_routellm_figures_of_a_random_router() -> None:
     assert found["cpt50"] == pytest.approx(0.5)
 
 
+def test_strong_calls_are_counted_not_paid_for() -> None:
+    """A long question's strong call is one call, a cascade's two are one strong one, a coin counts by its share."""
+    cost = np.array([[1.0, 10.0], [1.0, 10.0], [2.0, 90.0], [2.0, 90.0]])
+    assert strong_share(cost[:, 0], cost) == 0.0
+    assert strong_share(np.array([1.0, 1.0, 90.0, 2.0]), cost) == pytest.approx(0.25)
+    assert strong_share(np.array([11.0, 1.0, 92.0, 2.0]), cost) == pytest.approx(0.5)
+    assert strong_share(0.7 * cost[:, 0] + 0.3 * cost[:, 1], cost) == pytest.approx(0.3)
+
+
+class Memory:
+    """Remembers which rows it was taught, and is sure of those alone."""
+
+    def __init__(self, rows: Floats, _: Floats) -> None:
+        self._rows = rows
+
+    def predict(self, rows: Floats) -> Floats:
+        return np.isin(rows, self._rows).astype(float)
+
+
+def test_no_row_is_believed_by_a_model_that_has_seen_it() -> None:
+    """A learner that only remembers is never sure; each row that teaches is left out by one fold."""
+    folds = Folds.drawn(100, np.arange(80), np.random.default_rng(0))
+    assert folds.teaching.tolist() == list(range(80))
+    assert folds.n_models == N_FOLDS * MOST_REPEATS
+    assert sum(len(folds.known(model)) for model in range(folds.n_models)) == 80 * (N_FOLDS - 1) * MOST_REPEATS
+    rows = np.arange(100.0)
+    assert not folds.cross_fitted(rows, rows, Memory).any()
+
+
+def recorded(quality: list[float], price: list[float], n: int = 200) -> Recorded:
+    """Outcomes of models that are right as often as ``quality`` says, on the first rows."""
+    correct = np.stack([np.arange(n) < share * n for share in quality], axis=1).astype(float)
+    names = [f"m{at}" for at in range(len(quality))]
+    ids = [str(row) for row in range(n)]
+    return Recorded(ids, ids, names, np.full(correct.shape, "", object), correct, np.tile(price, (n, 1)), None, None, 0)
+
+
+def test_a_model_far_behind_a_cheaper_one_is_left_out() -> None:
+    """Nobody climbs to a model that a cheaper one beats by far; of any ladder two models stay."""
+    rows = np.arange(200)
+    assert useful_models(recorded([0.4, 0.6, 0.45, 0.58, 0.7], [1, 2, 3, 4, 5]), rows) == (0, 1, 3, 4)
+    assert useful_models(recorded([0.9, 0.2], [1, 2]), rows) == (0, 1)
+
+
 def drawn_outcomes(folder: Path, *, with_text: bool) -> tuple[Path, Path]:
     """Sums asked of three models: the cheap ones are wrong when numbers are large; a wrong one hedges now and then."""
     rng = np.random.default_rng(0)
@@ -98,7 +144,7 @@ def drawn_outcomes(folder: Path, *, with_text: bool) -> tuple[Path, Path]:
 def test_a_small_run_writes_the_contract(tmp_path: Path, with_text: bool) -> None:
     """All policies, the guarantee, budgets and the scorer are measured; agreement pays where there are texts."""
     outcomes, queries = drawn_outcomes(tmp_path, with_text=with_text)
-    run(outcomes, queries, tmp_path / "out.json", seeds=1, trials=3, optimiser_rows=60)
+    run(outcomes, queries, tmp_path / "out.json", seeds=1, trials=3, optimiser_rows=60, most_repeats=1)
     written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     results = written["results"]
     assert set(results["policies"]) >= {

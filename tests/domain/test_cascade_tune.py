@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from palier.domain.cascade.guarantee import longest_proven, lower_bound
+from palier.domain.cascade.guarantee import longest_proven, lower_bound, upper_share
 from palier.domain.cascade.optimise import Tuned, abstain_below, tune
 from palier.domain.cascade.outcomes import OutcomeTable
 from palier.domain.cascade.search import Constraints
@@ -124,6 +124,74 @@ def test_forbidden_language_never_reaches_the_rung() -> None:
     )
     assert found.cascade is not None
     assert all(step.languages == ("en",) for step in found.cascade.steps if step.rung == "rung2")
+
+
+def constrained(table: OutcomeTable, asked: Constraints, *, budget: int | None = None, margin: float = 0.05) -> Tuned:
+    rng = np.random.default_rng(0)
+    return tune(table, budget_nanousd=budget, margin=margin, confidence=0.9, max_depth=2, rng=rng, constraints=asked)
+
+
+def test_limits_of_an_owner_hold_together_on_new_rows() -> None:
+    """Latency, share at the top and a ban, asked for at once, hold on rows that the choice has not seen."""
+    table = drawn_table(np.random.default_rng(12), 1600, 3, languages=True)
+    assert table.latency_ms is not None
+    limit = float(np.quantile(table.latency_ms[:, 2], 0.75))
+    asked = Constraints(latency_p95_ms=limit, max_share={"rung2": 0.3}, forbidden={"rung1": ("fr",)})
+    found, rest = constrained(table.take(np.arange(800)), asked), table.take(np.arange(800, 1600))
+    assert found.cascade is not None
+    assert found.top_share is not None
+    assert found.top_share <= 0.3
+    assert found.latency_p95_ms is not None
+    assert found.latency_p95_ms <= limit
+    climbs = [climb_row(rest, found.cascade, row)[0] for row in range(rest.n_rows)]
+    called = [{attempt.answer.rung for attempt in done.attempts} for done in climbs]
+    assert np.mean(["rung2" in rungs for rungs in called]) <= 0.3
+    assert not any("rung1" in rungs for rungs, lang in zip(called, rest.row_languages, strict=True) if lang == "fr")
+
+
+def test_the_constraint_to_blame_is_named() -> None:
+    """One impossible limit is named; where two are impossible, no one of them is blamed alone."""
+    table = drawn_table(np.random.default_rng(2), 100, 2)
+    late = constrained(table, Constraints(latency_p95_ms=0.001))
+    assert late.binding == ("latency",)
+    assert "lift one of: latency" in late.reason
+    both = constrained(table, Constraints(latency_p95_ms=0.001), budget=10)
+    assert (both.status, both.cascade, both.binding) == ("infeasible", None, ())
+    assert "together" in both.reason
+    bilingual = drawn_table(np.random.default_rng(2), 100, 2, languages=True)
+    banned = constrained(bilingual, Constraints(forbidden={"rung0": ("fr",), "rung1": ("fr",)}))
+    assert banned.binding == ("ban of rung0", "ban of rung1")
+
+
+def test_a_margin_that_a_limit_puts_out_of_reach_is_said() -> None:
+    """Where the top may hardly be reached, the best that keeps to it is chosen, unproven, and the limit named."""
+    table = drawn_table(np.random.default_rng(3), 500, 2)
+    found = constrained(table, Constraints(max_share={"rung1": 0.02}), margin=0.01)
+    assert found.status == "unproven"
+    assert found.top_share is not None
+    assert found.top_share <= 0.02
+    assert found.guarantee.n == 500
+    assert "out of reach within 2% of questions to rung1" in found.reason
+
+
+def test_latency_needs_latencies() -> None:
+    """A p95 cannot be promised from outcomes without latency."""
+    table = replace(drawn_table(np.random.default_rng(3), 50, 2), latency_ms=None)
+    with pytest.raises(InputError, match="no latency was recorded"):
+        constrained(table, Constraints(latency_p95_ms=100.0))
+
+
+def test_few_rows_say_how_much_they_are_shrunk() -> None:
+    """With 150 questions the scores weigh 40 % against the labels, and the reason says it."""
+    found = tuned(drawn_table(np.random.default_rng(5), 150, 2), margin=0.05)
+    assert "labels are shrunk by 40% towards the scores" in found.reason
+
+
+def test_upper_share_covers() -> None:
+    """The true share is under the bound in about 1 - alpha of many draws, and never claimed to be nothing."""
+    seen = np.random.default_rng(0).binomial(200, 0.04, size=2000) / 200
+    assert 0.87 < np.mean(upper_share(seen, 200, 0.1) >= 0.04) <= 0.97
+    assert upper_share(np.zeros(1), 20, 0.1)[0] > 0.05
 
 
 def test_silence_where_silence_is_worth_more() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from palier.domain.answering import Cascade
 from palier.errors import NotReadyError, ParamsError
-from palier.params import Params, load_params
+from palier.params import Params, TuneCascadeParams, load_params
 from palier.stages import tune_cascade
 from tests.domain.cascade_tables import drawn_table
 
@@ -20,9 +20,14 @@ def quiet(done: int, total: int, what: str) -> None:
     """A progress report that nobody reads."""
 
 
-def with_budget(usd_per_1000: float | None) -> Params:
-    asked = PARAMS.tune_cascade.model_copy(update={"budget_usd_per_1000": usd_per_1000, "margin": 0.05})
+def asking(**wishes: object) -> Params:
+    """The params with other wishes of the owner."""
+    asked = PARAMS.tune_cascade.model_copy(update={"margin": 0.05} | wishes)
     return PARAMS.model_copy(update={"tune_cascade": asked})
+
+
+def with_budget(usd_per_1000: float | None) -> Params:
+    return asking(budget_usd_per_1000=usd_per_1000)
 
 
 @pytest.fixture
@@ -70,19 +75,41 @@ def test_files_say_what_the_result_says(recorded: Path) -> None:
 
 
 def test_a_rerun_writes_the_same_bytes(recorded: Path) -> None:
-    """Same rows, same params: the same three files, so that DVC sees no change."""
+    """Same rows, same params: the same four files, so that DVC sees no change."""
     folder = recorded / "data/cascade"
     tune_cascade.run(with_budget(None), recorded, quiet)
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
     tune_cascade.run(with_budget(None), recorded, quiet)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
-    assert set(first) == {"cascade.json", "metrics.json", "front.svg"}
+    assert set(first) == {"cascade.json", "metrics.json", "front.png", "front.svg"}
 
 
 def test_an_infeasible_budget_is_refused_with_its_reason(recorded: Path) -> None:
     """A budget below the cheapest rung is a params error that names the rung and its price."""
     with pytest.raises(ParamsError, match="rung0 costs"):
         tune_cascade.run(with_budget(0.00000001), recorded, quiet)
+
+
+def test_an_owner_s_wishes_reach_the_choice(recorded: Path) -> None:
+    """A monthly budget and a ban hold in the written cascade; impossible wishes are refused by name."""
+    wishes = {"budget_usd_per_month": 0.5, "requests_per_month": 1_000_000, "forbidden": {"fr": ("rung1",)}}
+    result = tune_cascade.run(asking(**wishes), recorded, quiet)
+    assert result.metrics["expected_cost_nanousd"] <= 500
+    assert all(step.languages == ("en",) for step in result.cascade.steps if step.rung == "rung1")
+    with pytest.raises(ParamsError, match="lift one of: latency"):
+        tune_cascade.run(asking(max_latency_ms_p95=0.5), recorded, quiet)
+    with pytest.raises(ParamsError, match="no rung 'rnug1'"):
+        tune_cascade.run(asking(forbidden={"fr": ("rnug1",)}), recorded, quiet)
+
+
+def test_the_tighter_budget_counts() -> None:
+    """Of a budget per thousand and one per month the lower one is kept; half a monthly budget is refused."""
+    both = {"budget_usd_per_1000": 1.0, "budget_usd_per_month": 50.0, "requests_per_month": 100_000}
+    assert asking(**both).tune_cascade.budget_nanousd == 500_000
+    assert asking(budget_usd_per_1000=0.2).tune_cascade.budget_nanousd == 200_000
+    raw = PARAMS.tune_cascade.model_dump() | {"requests_per_month": 100}
+    with pytest.raises(ValueError, match="belong together"):
+        TuneCascadeParams.model_validate(raw)
 
 
 def test_missing_outcomes_name_the_command(tmp_path: Path) -> None:

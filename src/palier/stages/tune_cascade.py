@@ -1,7 +1,8 @@
 """Stage `tune-cascade`: choose the cascade from recorded outcomes and out-of-fold scores, for the budget.
 
 Validation rows only: test rows stay untouched for `evaluate-release`. The choice itself is made in
-`palier.domain.cascade`; this stage reads, writes, and draws the front.
+`palier.domain.cascade`; this stage reads, says what the owner asks for in rungs and nano-dollars, writes, and has
+the front drawn.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from palier.adapters.pareto_plot import Axes, PlotPoint, draw_pareto
 from palier.adapters.workspace import Workspace, write_json
 from palier.domain.answering import Cascade
-from palier.domain.cascade.optimise import Tuned, tune
+from palier.domain.cascade.optimise import Tuned, reference_rung, tune
 from palier.domain.cascade.outcomes import OutcomeTable
+from palier.domain.cascade.search import Constraints
 from palier.domain.money import NANOUSD_PER_USD
 from palier.errors import InputError, NotReadyError, ParamsError
 from palier.params import Params
@@ -38,17 +41,17 @@ class TuneResult:
 
 
 def run(params: Params, root: Path, progress: Progress) -> TuneResult:
-    """Write data/cascade/{cascade.json, metrics.json, front.svg}.
+    """Write data/cascade/{cascade.json, metrics.json, front.png, front.svg}.
 
-    Raises NotReadyError before `record-outcomes` and `train-scorer`, and ParamsError for a budget that no
-    cascade keeps.
+    Raises NotReadyError before `record-outcomes` and `train-scorer`, and ParamsError, naming the constraints to blame,
+    when no cascade keeps them all.
     """
     workspace = Workspace(root)
     table = load_table(workspace, "validation")
     progress(1, N_STEPS, f"{table.n_rows} validation questions, {table.n_rungs} rungs")
     chosen = _tune(params, table)
     if chosen.cascade is None:
-        raise ParamsError(f"tune_cascade.budget_usd_per_1000: {chosen.reason}")
+        raise ParamsError(f"tune_cascade: {chosen.reason}")
     progress(2, N_STEPS, chosen.reason)
     result = TuneResult(
         chosen.cascade,
@@ -94,24 +97,44 @@ def _as_table(queries: pd.DataFrame, joined: pd.DataFrame, split: str) -> Outcom
         quality=wide("correct"),
         cost_nanousd=np.nan_to_num(wide("cost_nanousd")).astype(np.int64),
         score=np.nan_to_num(wide("score")),
-        latency_ms=np.nan_to_num(wide("latency_ms")) if "latency_ms" in joined else None,
+        latency_ms=np.nan_to_num(wide("latency_ms")) if _knows_latency(joined) else None,
         languages=queries["lang"].to_numpy(dtype=str),
         split=np.full(len(ids), split),
         abstain_quality=None if unanswerable is None else unanswerable.astype(np.float64),
     )
 
 
+def _knows_latency(joined: pd.DataFrame) -> bool:
+    """Outcomes that were recorded elsewhere may not tell how long an answer took."""
+    return "latency_ms" in joined and bool(joined["latency_ms"].notna().any())
+
+
 def _tune(params: Params, table: OutcomeTable) -> Tuned:
     asked = params.tune_cascade
-    budget = asked.budget_usd_per_1000
     return tune(
         table,
-        budget_nanousd=None if budget is None else round(budget * NANOUSD_PER_USD / 1000),
+        budget_nanousd=asked.budget_nanousd,
         margin=asked.margin,
         confidence=asked.confidence,
         max_depth=asked.max_depth,
         rng=np.random.default_rng(params.seed),
+        constraints=_constraints(params, table),
     )
+
+
+def _constraints(params: Params, table: OutcomeTable) -> Constraints:
+    """What the owner asks for beside the budget; ParamsError for a rung that the ladder does not have."""
+    asked, banned = params.tune_cascade, dict[str, tuple[str, ...]]()
+    for lang, rungs in asked.forbidden.items():
+        for rung in rungs:
+            if rung not in params.ladder.rungs and rung not in table.rungs:
+                raise ParamsError(
+                    f"tune_cascade.forbidden.{lang}: no rung {rung!r}; the ladder has {', '.join(params.ladder.rungs)}."
+                )
+            if rung in table.rungs:  # one that failed its probation is reached by nobody
+                banned[rung] = (*banned.get(rung, ()), lang)
+    top = {} if asked.max_top_share is None else {table.rungs[reference_rung(table)]: asked.max_top_share}
+    return Constraints(latency_p95_ms=asked.max_latency_ms_p95, max_share=top, forbidden=banned)
 
 
 def _read(path: Path, made_by: str) -> pd.DataFrame:
@@ -134,6 +157,10 @@ def _metrics(chosen: Tuned) -> dict[str, float]:
         metrics["expected_quality"] = chosen.quality.value
         metrics["expected_cost_nanousd"] = chosen.cost.value
         metrics["expected_saving"] = 1 - chosen.cost.value / max(1, chosen.reference_cost_nanousd)
+    if chosen.top_share is not None:
+        metrics["expected_top_share"] = chosen.top_share
+    if chosen.latency_p95_ms is not None:
+        metrics["expected_latency_p95_ms"] = chosen.latency_p95_ms
     return metrics
 
 
@@ -159,33 +186,20 @@ def _write(workspace: Workspace, table: OutcomeTable, chosen: Tuned, result: Tun
     }
     write_json(workspace.cascade / "cascade.json", content)
     write_json(workspace.cascade / "metrics.json", result.metrics)
-    _draw_front(workspace.cascade / "front.svg", table, chosen)
+    _draw_front(workspace.cascade, table, chosen)
 
 
-def _draw_front(path: Path, table: OutcomeTable, chosen: Tuned) -> None:
-    """Quality against cost: the front, each rung alone, and the chosen point with its interval."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    mpl.rcParams["svg.hashsalt"] = "palier"  # the same front gives the same bytes
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    per_1000 = 1000 / NANOUSD_PER_USD
-    costs, qualities = [p.cost_nanousd * per_1000 for p in chosen.front], [p.quality for p in chosen.front]
-    axes.step(costs, qualities, where="post", color="#3b6ea5", label="best cascades (on these rows)")
+def _draw_front(folder: Path, table: OutcomeTable, chosen: Tuned) -> None:
+    """Quality against cost, on these rows: the front, each rung alone, and the chosen point."""
+    points = [_dot(point.cost_nanousd, point.quality) for point in chosen.front]
     for rung, name in enumerate(table.rungs):
-        at = (table.mean_cost(rung) * per_1000, float(np.nanmean(table.quality[:, rung])))
-        axes.plot(*at, "s", color="#777777", markersize=5)
-        axes.annotate(name, at, textcoords="offset points", xytext=(5, -10), fontsize=8)
-    if chosen.cost is not None and chosen.quality is not None:
-        error = [[chosen.quality.value - chosen.quality.low], [chosen.quality.high - chosen.quality.value]]
-        axes.errorbar(
-            [chosen.cost.value * per_1000], [chosen.quality.value], error, fmt="o", color="#c0392b", label="chosen"
-        )
-    axes.set_xlabel("USD per 1,000 questions")
-    axes.set_ylabel("quality")
-    axes.legend(loc="lower right", fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="svg", metadata={"Date": None})
-    partial.replace(path)
+        points.append(_dot(table.mean_cost(rung), float(np.nanmean(table.quality[:, rung])), name))
+    if chosen.point is not None:
+        points.append(_dot(chosen.point.cost_nanousd, chosen.point.quality, "chosen"))
+    draw_pareto(
+        points, Axes("Cascades for the recorded outcomes", "USD per 1,000 questions", "quality"), folder, "front"
+    )
+
+
+def _dot(cost_nanousd: float, quality: float, name: str = "") -> PlotPoint:
+    return PlotPoint(cost_nanousd * 1000 / NANOUSD_PER_USD, quality, name)

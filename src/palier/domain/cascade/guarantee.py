@@ -60,6 +60,13 @@ def upper_cost(mean: Floats, mean_squared: Floats, n: int, alpha: float) -> Floa
     return np.asarray(mean + stats.t.ppf(1 - alpha, max(1, n - 1)) * np.sqrt(variance / n))
 
 
+def upper_share(share: Floats, n: int, alpha: float) -> Floats:
+    """One-sided upper bounds of shares seen among ``n`` rows (Wilson 1927): above zero even where none was seen."""
+    z = float(stats.norm.ppf(1 - alpha))
+    centre, spread = share + z**2 / (2 * n), z * np.sqrt(np.maximum(share * (1 - share), 0.0) / n + (z / (2 * n)) ** 2)
+    return np.asarray(np.minimum((centre + spread) / (1 + z**2 / n), 1.0))
+
+
 def longest_proven(differences: Sequence[Floats], margin: float, alpha: float) -> int:
     """How many candidates, tested in the given order, are proven before the first that is not."""
     for position, difference in enumerate(differences):

@@ -5,9 +5,10 @@ Winner's curse: a front looks better on the rows that drew it. So the whole choi
 fifths of the rows, five times, and judged on the fifth that it has not seen; expectation and guarantee come
 from those rows, the cascade itself from all of them. What is chosen is an *aim* (how far above or below the
 reference to aim on the rows at hand), tested from careful to cheap. Few rows: labels are shrunk to the
-calibrated scores, bounds widen by themselves, and an unproven margin is said, not hidden. Price paid: the
-proof is about cascades drawn from four fifths of the rows; the one in use was drawn from all of them, and is
-no worse in expectation.
+calibrated scores, bounds widen by themselves, and an unproven margin is said, not hidden. What an owner asks for
+beside quality (budget, latency, share at the top, bans) is kept by every candidate, so where the reference
+itself would break it, the best that keeps it is the careful end. Price paid: the proof is about cascades drawn
+from four fifths of the rows; the one in use was drawn from all of them, and is no worse in expectation.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ import numpy as np
 from palier.domain.answering import Cascade, Step
 from palier.domain.cascade.guarantee import Estimate, Guarantee, longest_proven, lower_bound, mean_estimate
 from palier.domain.cascade.outcomes import Floats, Ints, OutcomeTable
+from palier.domain.cascade.reasons import MIN_ROWS, Facts, why_chosen, why_infeasible
+from palier.domain.cascade.replay import Replayed
 from palier.domain.cascade.search import Constraints, Point, Searched
 from palier.domain.documents import Lang
 from palier.errors import InputError
@@ -27,8 +30,6 @@ N_FOLDS = 5
 N_AIMS = 25
 SHRINK_ROWS = 100
 """Labels weigh n rows, calibrated scores weigh this many."""
-MIN_ROWS = 20
-"""Below this nothing is chosen from the rows: the reference answers alone."""
 _LANGUAGES: tuple[Lang, ...] = ("en", "fr")
 
 Status = Literal["proven", "unproven", "infeasible"]
@@ -38,7 +39,9 @@ Status = Literal["proven", "unproven", "infeasible"]
 class Tuned:
     """The choice. ``cascade`` is None when ``status`` is "infeasible": no cascade keeps the constraints.
 
-    ``front`` and ``point`` are in-sample; ``quality`` and ``cost`` (nano-dollars) are cross-fitted estimates.
+    ``front`` and ``point`` are in-sample; ``quality`` and ``cost`` (nano-dollars) are cross-fitted estimates, and so
+    are ``latency_p95_ms`` and ``top_share`` (of questions that reach the reference rung), None for too few rows.
+    ``binding`` names the constraints each of which alone makes the task infeasible.
     """
 
     status: Status
@@ -52,6 +55,9 @@ class Tuned:
     quality: Estimate | None
     cost: Estimate | None
     reason: str
+    latency_p95_ms: float | None = None
+    top_share: float | None = None
+    binding: tuple[str, ...] = ()
 
     @property
     def expected(self) -> dict[str, Estimate]:
@@ -71,15 +77,21 @@ class _Rows:
     difference: Floats
     quality: Floats
     cost: Floats
+    latency_ms: Floats
+    at_top: Floats
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """A front drawn from some rows, the reference on them, and the rows to judge both on."""
+    """A front drawn from some rows, the reference on them, and the rows to judge both on.
+
+    ``careful`` is the reference, or, where that breaks a constraint, the best of the front; None without either.
+    """
 
     searched: Searched
     front: tuple[Point, ...]
     reference: Point
+    careful: Point | None
     held_out: OutcomeTable
     held_out_reference: Floats
 
@@ -99,19 +111,23 @@ def tune(
     Without a budget: the cheapest whose quality is, at ``confidence``, not below the reference's (the dearest
     rung that serves every row) by more than ``margin``; when none is, the cheapest that aims at the
     reference's own quality, and ``guarantee.met`` is False. With a budget (mean nano-dollars a question): the
-    best whose upper cost bound keeps it. Raises InputError when no rung serves every language of the table.
+    best whose upper cost bound keeps it. Other ``constraints`` hold in both cases; where they keep every cascade
+    too far below the reference, the best that keeps them is chosen and said to be unproven. Raises InputError
+    when no rung serves every language of the table, or a latency is asked for that nobody recorded.
     """
     asked = replace(constraints or Constraints(), budget_nanousd=budget_nanousd)
+    if asked.latency_p95_ms is not None and table.latency_ms is None:
+        raise InputError(f"A p95 of {asked.latency_p95_ms:g} ms is asked for, but no latency was recorded.")
     reference = reference_rung(table)
     draw = _Draw(table, asked, reference, 1 - confidence, max_depth)
     rows = np.arange(table.n_rows)
     whole = draw.fold(rows, rows)
-    if not whole.front:
-        return _infeasible(whole, table, margin)
+    if whole.careful is None:
+        return _infeasible(draw, margin)
     folds = _folds(draw, rng) if table.n_rows >= MIN_ROWS else []
     choose = _choose_aim if budget_nanousd is None else _choose_within
     point, judged, proven = choose(whole, folds, margin, 1 - confidence)
-    return _tuned(table, whole, point, judged, _guarantee(judged, margin, 1 - confidence, met=proven))
+    return _tuned(draw, whole, point, judged, _guarantee(judged, margin, 1 - confidence, met=proven))
 
 
 def reference_rung(table: OutcomeTable) -> int:
@@ -122,13 +138,14 @@ def reference_rung(table: OutcomeTable) -> int:
     return max(everywhere, key=table.mean_cost)
 
 
-def as_cascade(table: OutcomeTable, point: Point) -> Cascade:
-    """The point as the gateway runs it; a language that the table does not hold is served by every rung."""
+def as_cascade(table: OutcomeTable, point: Point, asked: Constraints | None = None) -> Cascade:
+    """The point as the gateway runs it; a language that the table does not hold is served by every rung that may."""
     seen = set(map(str, np.unique(table.row_languages)))
+    forbidden = (asked or Constraints()).forbidden
     steps = []
     for rung, threshold in zip(point.chain, point.thresholds, strict=True):
-        served = set(table.languages_of(rung))
-        languages = tuple(lang for lang in _LANGUAGES if lang in served or lang not in seen)
+        served, banned = set(table.languages_of(rung)), forbidden.get(table.rungs[rung], ())
+        languages = tuple(lang for lang in _LANGUAGES if lang in served or lang not in {*seen, *banned})
         steps.append(Step(rung=table.rungs[rung], threshold=threshold, languages=languages))
     return Cascade(steps=tuple(steps), abstain_below=point.abstain_below)
 
@@ -168,8 +185,17 @@ class _Draw:
         searched = Searched(allowed, _shrunk(allowed), self.asked, self.alpha, self.max_depth)
         quality = float(_shrunk(seen)[:, self.reference].mean())
         alone = Point(seen.mean_cost(self.reference), quality, (self.reference,), (0.0,))
+        front = tuple(searched.front())
+        best = front[-1] if front else None
+        careful = alone if searched.allows_alone(self.reference) else best
         judged_on = _without_forbidden(unseen, self.asked)
-        return _Fold(searched, tuple(searched.front()), alone, judged_on, unseen.quality[:, self.reference])
+        return _Fold(searched, front, alone, careful, judged_on, unseen.quality[:, self.reference])
+
+    def binding(self) -> tuple[str, ...]:
+        """The constraints each of which, lifted alone, would leave a cascade; none when only several together do."""
+        rows = np.arange(self.table.n_rows)
+        lifted = ((name, replace(self, asked=rest)) for name, rest in self.asked.without_each())
+        return tuple(name for name, draw in lifted if draw.fold(rows, rows).careful is not None)
 
 
 def _without_forbidden(table: OutcomeTable, asked: Constraints) -> OutcomeTable:
@@ -193,11 +219,12 @@ def _folds(draw: _Draw, rng: np.random.Generator) -> list[_Fold]:
     return [draw.fold(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in range(N_FOLDS)]
 
 
-def _aimed(fold: _Fold, aim: float) -> Point:
-    """The cheapest point of the fold's front that is ``aim`` above its reference, or the reference."""
+def _aimed(fold: _Fold, aim: float, otherwise: Point) -> Point:
+    """The cheapest point of the fold's front that is ``aim`` above its reference, or its careful end."""
     reaching = [point for point in fold.front if point.quality >= fold.reference.quality + aim]
     if not reaching:
-        return fold.reference
+        careful = fold.careful or otherwise
+        return careful if careful == fold.reference else _finished(fold, careful)
     return _finished(fold, min(reaching, key=lambda point: point.cost_nanousd))
 
 
@@ -216,36 +243,52 @@ def _judged(folds: Sequence[_Fold], points: Sequence[Point]) -> _Rows:
     quality = np.concatenate([rows.quality for rows in done])
     reference = np.concatenate([fold.held_out_reference for fold in folds])
     cost = np.concatenate([rows.cost_nanousd for rows in done]).astype(np.float64)
-    return _Rows(quality - reference, quality, cost)
+    latency = np.concatenate([rows.latency_ms for rows in done])
+    tops = [_reaches(rows, point, fold) for rows, point, fold in zip(done, points, folds, strict=True)]
+    return _Rows(quality - reference, quality, cost, latency, np.concatenate(tops))
+
+
+def _reaches(done: Replayed, point: Point, fold: _Fold) -> Floats:
+    """(n): 1 where the climb called the reference rung."""
+    top = fold.reference.chain[0]
+    if top not in point.chain:
+        return np.zeros(fold.held_out.n_rows)
+    called = (done.n_steps > point.chain.index(top)) & fold.held_out.serves[:, top]
+    return np.asarray(called, dtype=np.float64)
 
 
 def _choose_aim(whole: _Fold, folds: Sequence[_Fold], margin: float, alpha: float) -> tuple[Point, _Rows | None, bool]:
     """From careful to cheap, the last aim that is proven; else the cheapest that holds in estimate."""
+    end = _aimed(whole, np.inf, whole.reference)
     if not folds:
-        return whole.reference, None, False
+        return end, None, False
     top = max(point.quality for point in whole.front) - whole.reference.quality
     aims = np.linspace(max(0.0, top), -margin, N_AIMS)
-    judged = [_judged(folds, [_aimed(fold, aim) for fold in folds]) for aim in aims]
+    judged = [_judged(folds, [_aimed(fold, aim, end) for fold in folds]) for aim in aims]
     proven = longest_proven([rows.difference for rows in judged], margin, alpha)
-    real = [at for at in range(proven) if _aimed(whole, aims[at]) != whole.reference]
+    if any(fold.careful is None for fold in folds):
+        proven = 0  # such a fold is judged by a choice that has seen it: good for an estimate, not for a proof
+    real = [at for at in range(proven) if _aimed(whole, aims[at], end) != whole.reference]
     if real:
-        return _aimed(whole, aims[real[-1]]), judged[real[-1]], True
+        return _aimed(whole, aims[real[-1]], end), judged[real[-1]], True
     careful = [at for at, aim in enumerate(aims) if aim >= 0 and judged[at].difference.mean() >= -margin]
-    if not careful:
-        return whole.reference, None, False
-    return _aimed(whole, aims[careful[-1]]), judged[careful[-1]], False
+    if careful:
+        return _aimed(whole, aims[careful[-1]], end), judged[careful[-1]], False
+    return end, None if end == whole.reference else judged[0], False
 
 
 def _choose_within(
     whole: _Fold, folds: Sequence[_Fold], margin: float, alpha: float
 ) -> tuple[Point, _Rows | None, bool]:
-    """The best point that keeps the budget; a fold that has none is judged by the whole front's choice."""
+    """The best point that keeps the budget; a fold that has none is judged by the whole front's choice, and then
+    nothing is proven."""
     best = _finished(whole, whole.front[-1])
     if not folds:
         return best, None, False
     points = [_finished(fold, fold.front[-1]) if fold.front else best for fold in folds]
     rows = _judged(folds, points)
-    return best, rows, lower_bound(rows.difference, alpha) >= -margin
+    honest = all(fold.front for fold in folds)
+    return best, rows, honest and lower_bound(rows.difference, alpha) >= -margin
 
 
 def _guarantee(rows: _Rows | None, margin: float, alpha: float, *, met: bool) -> Guarantee:
@@ -255,18 +298,17 @@ def _guarantee(rows: _Rows | None, margin: float, alpha: float, *, met: bool) ->
     return Guarantee(margin, alpha, len(rows.difference), met, bound, float(rows.difference.mean()))
 
 
-def _tuned(
-    table: OutcomeTable,
-    whole: _Fold,
-    point: Point,
-    rows: _Rows | None,
-    guarantee: Guarantee,
-) -> Tuned:
-    reference = whole.reference.chain[0]
+def _tuned(draw: "_Draw", whole: _Fold, point: Point, rows: _Rows | None, guarantee: Guarantee) -> Tuned:
+    table, reference = draw.table, draw.reference
     quality, cost = (mean_estimate(rows.quality), mean_estimate(rows.cost)) if rows else (None, None)
-    tuned = Tuned(
+    cascade = as_cascade(whole.searched.table, point, draw.asked)
+    names = tuple(step.rung for step in cascade.steps)
+    shrunk = SHRINK_ROWS / (table.n_rows + SHRINK_ROWS)
+    facts = Facts(names, table.rungs[reference], table.mean_cost(reference), cost, guarantee, table.n_rows, shrunk)
+    held_down = whole.careful != whole.reference
+    return Tuned(
         "proven" if guarantee.met else "unproven",
-        as_cascade(whole.searched.table, point),
+        cascade,
         point,
         whole.front,
         table.rungs[reference],
@@ -275,17 +317,16 @@ def _tuned(
         guarantee,
         quality,
         cost,
-        "",
+        why_chosen(facts, draw.asked, held_down=held_down),
+        float(np.quantile(rows.latency_ms, 0.95)) if rows and table.latency_ms is not None else None,
+        float(rows.at_top.mean()) if rows else None,
     )
-    return replace(tuned, reason=_reason(tuned, table, whole.searched.constraints))
 
 
-def _infeasible(whole: _Fold, table: OutcomeTable, margin: float) -> Tuned:
-    """The explicit answer that nothing keeps the constraints."""
-    cheapest = min(range(table.n_rungs), key=table.mean_cost)
-    budget, reference = whole.searched.constraints.budget_nanousd, whole.reference.chain[0]
-    spent = f"{table.rungs[cheapest]} costs {table.mean_cost(cheapest) / 1e6:.6g} USD per 1,000 questions"
-    asked = "" if budget is None else f", the budget is {budget / 1e6:.6g}: raise it, or add a cheaper rung"
+def _infeasible(draw: "_Draw", margin: float) -> Tuned:
+    """The explicit answer that nothing keeps the constraints, and which of them is to blame."""
+    table, reference = draw.table, draw.reference
+    binding = draw.binding()
     return Tuned(
         "infeasible",
         None,
@@ -294,30 +335,9 @@ def _infeasible(whole: _Fold, table: OutcomeTable, margin: float) -> Tuned:
         table.rungs[reference],
         round(table.mean_cost(reference)),
         mean_estimate(table.quality[:, reference]),
-        Guarantee(margin, whole.searched.alpha, 0, False, -1.0, 0.0),
+        Guarantee(margin, draw.alpha, 0, False, -1.0, 0.0),
         None,
         None,
-        f"No cascade keeps the constraints. The cheapest rung {spent}{asked}.",
+        why_infeasible(table, draw.asked, binding),
+        binding=binding,
     )
-
-
-def _reason(tuned: Tuned, table: OutcomeTable, asked: Constraints) -> str:
-    """One or two plain sentences: what was chosen, what it costs and keeps, how sure we are."""
-    assert tuned.cascade is not None
-    rungs = [step.rung for step in tuned.cascade.steps]
-    way = f"{rungs[0]} alone" if len(rungs) == 1 else ", then ".join(rungs)
-    if tuned.cost is None or tuned.quality is None:
-        few = f"{table.n_rows} questions are too few to choose from (at least {MIN_ROWS})"
-        return f"{way}: {few if table.n_rows < MIN_ROWS else 'no other cascade comes near the reference'}."
-    if rungs == [tuned.reference]:
-        return f"{way}: no cheaper cascade can be relied on to keep its quality ({table.n_rows} questions)."
-    share = tuned.cost.value / max(1, tuned.reference_cost_nanousd)
-    change = 100 * tuned.guarantee.difference
-    what = f"{way}: costs {share:.0%} of {tuned.reference} and changes quality by {change:+.1f} points"
-    worst = f"at worst {100 * tuned.guarantee.bound:+.1f} at {1 - tuned.guarantee.alpha:.0%} confidence"
-    promise = f"the margin of {100 * tuned.guarantee.margin:g} points is " + (
-        "proven" if tuned.guarantee.met else "NOT proven: more golden questions would narrow this"
-    )
-    spent = asked.budget_nanousd
-    budget = "" if spent is None else f"within {spent / 1e6:.4g} USD per 1,000; "
-    return f"{what} ({budget}{worst}, {tuned.guarantee.n} questions); {promise}."

@@ -2,8 +2,9 @@
 
 Chains up to depth 3 are complete; a deeper one grows from the chains that stand on the front so far (a beam),
 which may miss a chain whose beginning is poor. Knows a table and constraints; knows nothing of references,
-margins or confidence about quality. A budget holds for the *upper bound* of the mean cost, so that new
-questions keep it too.
+margins or confidence about quality. A limit holds for the *upper bound* of what was seen (mean cost, share of
+late questions, share that reaches a rung), so that new questions keep it too. Price paid: with few rows a
+limit is reached before it is touched: 30 rows cannot show a p95 at all.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from itertools import permutations
 
 import numpy as np
 
-from palier.domain.cascade.guarantee import upper_cost
+from palier.domain.cascade.guarantee import upper_cost, upper_share
 from palier.domain.cascade.outcomes import Bools, Floats, Ints, OutcomeTable
 from palier.domain.cascade.replay import Replayed, chain_steps, replay
 from palier.domain.cascade.sweep import StepRows, Sweep, pareto, sweep
@@ -36,6 +37,18 @@ class Constraints:
     latency_p95_ms: float | None = None
     max_share: Mapping[str, float] = field(default_factory=dict)
     forbidden: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def without_each(self) -> Iterator[tuple[str, "Constraints"]]:
+        """Each constraint's name with what is left when it is lifted."""
+        if self.budget_nanousd is not None:
+            yield "budget", replace(self, budget_nanousd=None)
+        if self.latency_p95_ms is not None:
+            yield "latency", replace(self, latency_p95_ms=None)
+        for name in self.max_share:
+            yield f"share of {name}", replace(self, max_share={k: v for k, v in self.max_share.items() if k != name})
+        for name in self.forbidden:
+            kept = {k: v for k, v in self.forbidden.items() if k != name}
+            yield f"ban of {name}", replace(self, forbidden=kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,13 @@ class Searched:
             points = best_points(chains, self._endings, self._keeps_constraints, self.cells)
         return points
 
+    def allows_alone(self, rung: int) -> bool:
+        """Whether the rung serves every row and, all by itself, keeps the constraints."""
+        if not self.table.serves[:, rung].all():
+            return False
+        means = self._steps((rung,), trust_last=True)[0].totals.mean(axis=0)
+        return bool(self._keeps_constraints(means[None, :])[0])
+
     def _endings(self, chain: tuple[int, ...]) -> Iterator[tuple[list[StepRows], float]]:
         """A chain's two ends: the last answer is trusted, or the best-scored one of all."""
         yield self._steps(chain, trust_last=True), 0.0
@@ -102,9 +122,12 @@ class Searched:
         ]
 
     def _keeps_constraints(self, means: Floats) -> Bools:
-        keeps = means[:, 3] <= (LATE_SHARE if self.constraints.latency_p95_ms else 1.0)
+        keeps = np.ones(len(means), dtype=np.bool_)
+        if self.constraints.latency_p95_ms is not None:
+            keeps &= upper_share(means[:, 3], self.table.n_rows, self.alpha) <= LATE_SHARE
         for column, share in enumerate(self.constraints.max_share.values(), start=4):
-            keeps &= means[:, column] <= share
+            reached = means[:, column]  # a chain without the rung never reaches it, however few rows there are
+            keeps &= (reached <= 0) | (upper_share(reached, self.table.n_rows, self.alpha) <= share)
         if self.constraints.budget_nanousd is not None:
             bound = upper_cost(means[:, 1], means[:, 2], self.table.n_rows, self.alpha)
             keeps &= bound * NANOUSD_PER_USD <= self.constraints.budget_nanousd
