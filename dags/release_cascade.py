@@ -1,4 +1,4 @@
-"""Choose the cascade, measure it, package it as a release, and start its way to the users.
+"""Choose the cascade, measure it, report on every model, package a release, and start its way to the users.
 
 Weekly, and when new models are there. The first release is founded by the offline gate alone; every later one starts a
 rollout, which the gateway judges on live traffic and ends by itself. A release that is champion already, or whose
@@ -30,6 +30,10 @@ def release_cascade() -> None:
         reproduce_stage("tune-cascade")
         reproduce_stage("evaluate-release")
 
+    @task
+    def evaluate_models() -> None:
+        reproduce_stage("evaluate-models")
+
     @task(outlets=[RELEASE])
     def package_and_start(*, outlet_events: Any, triggering_asset_events: Any) -> str:
         from palier.commands.releases import start_packaged
@@ -42,7 +46,7 @@ def release_cascade() -> None:
         }
         return release_id
 
-    tune_and_evaluate() >> package_and_start()
+    tune_and_evaluate() >> evaluate_models() >> package_and_start()
 
 
 release_cascade()

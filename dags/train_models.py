@@ -1,15 +1,17 @@
 """Train the small models on the current corpus and record what every rung of the ladder answers.
 
-`train-reader`, `record-outcomes`, `train-scorer`, each a DVC stage that is skipped when nothing it depends on changed,
-and each resumable: the reader from its last checkpoint, outcomes from the answers remembered so far. Starts when an
-index was built or when drift was found. Fires the models asset.
+What people said of answers is collected from the ledger first, without personal data and erased texts. Then
+`train-reader`, `train-writer`, `record-outcomes`, `train-scorer`, each a DVC stage that is skipped when nothing it
+depends on changed, and each resumable: reader and writer from their last checkpoint, outcomes from the answers
+remembered so far. Starts when an index was built or when drift was found. Fires the models asset, which names the
+corpus revision and the version of the feedback that was learned from.
 """
 
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import dag, task
-from loop import DEFAULT_ARGS, DRIFT, INDEX, MODELS, check_revision, reproduce_stage
+from loop import DEFAULT_ARGS, DRIFT, INDEX, MODELS, check_revision, reproduce_stage, workspace
 
 
 @dag(
@@ -23,21 +25,32 @@ from loop import DEFAULT_ARGS, DRIFT, INDEX, MODELS, check_revision, reproduce_s
 )
 def train_models() -> None:
     @task
+    def collect_feedback() -> str:
+        from palier.commands.stages import collect_feedback as command
+
+        return command(workspace=workspace())
+
+    @task
     def train_reader() -> bool:
         return reproduce_stage("train-reader")
+
+    @task
+    def train_writer() -> bool:
+        return reproduce_stage("train-writer")
 
     @task
     def record_outcomes() -> bool:
         return reproduce_stage("record-outcomes")
 
     @task(outlets=[MODELS])
-    def train_scorer(*, outlet_events: Any, triggering_asset_events: Any) -> str:
+    def train_scorer(feedback: str, *, outlet_events: Any, triggering_asset_events: Any) -> str:
         reproduce_stage("train-scorer")
         revision = check_revision(triggering_asset_events)
-        outlet_events[MODELS].extra = {"revision": revision}
+        outlet_events[MODELS].extra = {"revision": revision, "feedback": feedback}
         return revision
 
-    train_reader() >> record_outcomes() >> train_scorer()
+    feedback = collect_feedback()
+    feedback >> train_reader() >> train_writer() >> record_outcomes() >> train_scorer(feedback)
 
 
 train_models()

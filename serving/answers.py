@@ -25,10 +25,13 @@ from palier.domain.answering import (
     origin_of,
 )
 from palier.domain.documents import Lang
+from palier.domain.guarding import Kind
 from palier.domain.ledger import Arm
 from palier.domain.prompting import DONT_KNOW
 from palier.domain.rollout import Rollout, assign_arm
 from palier.errors import ModelEndpointError, NotReadyError
+from serving.answer_cache import AnswerCache, cache_key
+from serving.guard import Refusal, Watch
 from serving.problems import UnknownModelProblem
 from serving.releases import Release, Served
 
@@ -73,6 +76,8 @@ class Given:
     language: Lang
     text: str
     degraded: tuple[str, ...]
+    blocked: Kind | None = None
+    """What the guard refused the question for; no rung was asked then."""
 
     @property
     def citations(self) -> tuple[Citation, ...]:
@@ -92,10 +97,11 @@ class Given:
     @property
     def reference_cost_nanousd(self) -> int | None:
         """What the reference rung costs per question on average (an estimate); None where the ladder has
-        one rung.
+        one rung, and for a refusal, which saves nothing that anybody would have wanted to pay for.
         """
         manifest = self.seat.release.manifest
-        return manifest.reference_cost_nanousd if len(manifest.ladder.rungs) > 1 else None
+        compares = len(manifest.ladder.rungs) > 1 and self.blocked is None
+        return manifest.reference_cost_nanousd if compares else None
 
     @property
     def saved_nanousd(self) -> int | None:
@@ -137,16 +143,41 @@ def model_names(release: Release | None) -> list[str]:
     return [MODEL, *(f"{MODEL}-{rung}" for rung in (release.rungs if release else ()))]
 
 
-def give_answer(asked: Asked, seat: Seat) -> Given:
-    """Retrieve and climb. Raises SearchError, and ModelEndpointError when every rung of the way failed."""
+def give_answer(asked: Asked, seat: Seat, cache: AnswerCache | None = None) -> Given:
+    """Retrieve and climb, unless the guard refuses. Raises SearchError, and ModelEndpointError when every rung
+    of the way failed.
+    """
     release = seat.release
+    watch = Watch(release)
+    if refusal := watch.text(asked.question):
+        return _refused(asked, seat, (), refusal)
     hits = release.retriever.search(asked.question, release.manifest.retrieval.k)
+    if refusal := watch.topic(asked.question, hits):
+        return _refused(asked, seat, hits, refusal)
+    climbed, skipped = _climb(asked, seat, hits, cache)
+    text = DONT_KNOW[asked.question.lang] if climbed.abstained else climbed.final.answer.text
+    return Given(seat, hits, climbed, asked.question.lang, text, (*seat.degraded, *skipped))
+
+
+def _climb(asked: Asked, seat: Seat, hits: Sequence[Hit], cache: AnswerCache | None) -> tuple[Climb, list[str]]:
+    """From memory where the same was asked over the same passages, else up the cascade."""
+    release = seat.release
+    room = release.manifest.ladder.cached_answers if cache is not None and seat.rollout is None else 0
+    key = cache_key(release.manifest.release_id, asked.rung, asked.question, hits)
+    known = cache.get(key) if cache is not None and room else None
+    if known is not None:
+        return known, []
     cascade = release.manifest.cascade
     if asked.rung is not None:
         cascade = Cascade(steps=(Step(rung=asked.rung, threshold=0.0),), abstain_below=cascade.abstain_below)
     climbed, skipped = climb_past_failures(asked.question, hits, cascade, release.rungs, release.scorer)
-    text = DONT_KNOW[asked.question.lang] if climbed.abstained else climbed.final.answer.text
-    return Given(seat, hits, climbed, asked.question.lang, text, (*seat.degraded, *skipped))
+    if cache is not None and room and not skipped:
+        cache.put(key, climbed, room)
+    return climbed, skipped
+
+
+def _refused(asked: Asked, seat: Seat, hits: Sequence[Hit], refusal: Refusal) -> Given:
+    return Given(seat, hits, refusal.climb, asked.question.lang, refusal.text, seat.degraded, refusal.kind)
 
 
 def climb_past_failures(

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from palier.adapters.records import Records
 from palier.adapters.runtime import load_release
 from palier.settings import Settings
-from serving import admin, chat, feedback, health, models, problems, search, usage
+from serving import admin, chat, embeddings, feedback, health, models, problems, score, search, usage
+from serving.answer_cache import AnswerCache
 from serving.auth_cache import KeyCache
 from serving.desk import Desk, Limits
 from serving.envelope import Envelope
@@ -40,7 +41,7 @@ def create_app(settings: Settings | None = None, *, load: Load = load_release, l
     )
     app.add_middleware(Envelope, metrics=metrics)
     problems.install(app)
-    for module in (chat, models, search, feedback, usage, health, admin):
+    for module in (chat, models, search, score, embeddings, feedback, usage, health, admin):
         app.include_router(module.router)
     return app
 
@@ -58,7 +59,8 @@ def _lifespan(
         for part in (releases, shadows, watch):
             part.start()
         try:
-            yield {"gateway": Gateway(settings, records, releases, shadows, desk, KeyCache(records), metrics)}
+            keys, answers = KeyCache(records), AnswerCache()
+            yield {"gateway": Gateway(settings, records, releases, shadows, desk, keys, metrics, answers)}
         finally:
             for part in (watch, shadows, releases):
                 await asyncio.to_thread(part.stop)

@@ -38,14 +38,15 @@ async def create_chat_completion(
     `palier.saved_usd` and `palier.reference_cost_usd` are estimates.
     """
     refuse_unsupported(body)
-    question, rung = question_of(body.messages), rung_of(body.model)
+    asked_at = datetime.now(UTC)
+    question, rung = question_of(body.messages, asked_at.date()), rung_of(body.model)
     request.state.request_id = request_id = await _free_request_id(gateway, request_id)
     asked = Asked(
         request_id=request_id,
         key_id=key.key_id,
         sticky_key=sticky_key(body, key.key_id),
         question=question,
-        asked_at=datetime.now(UTC),
+        asked_at=asked_at,
         rung=rung,
     )
     return _response(body, asked, await answer(gateway, asked))
@@ -57,7 +58,7 @@ async def answer(gateway: Gateway, asked: Asked) -> Given:
     """
     served = gateway.releases.served
     seat = choose_seat(served, asked.sticky_key, asked.rung)
-    errand = Errand(asked, seat, gateway.records, gateway.metrics)
+    errand = Errand(asked, seat, gateway.records, gateway.metrics, gateway.answers)
     try:
         return await gateway.desk.run(errand)
     finally:

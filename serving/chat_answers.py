@@ -20,6 +20,7 @@ from serving.chat_shapes import (
     ChunkChoice,
     CitationShape,
     Delta,
+    FinishReason,
     PalierShape,
     Usage,
 )
@@ -35,7 +36,7 @@ def completion(asked: Asked, given: Given, model: str) -> ChatCompletion:
         id=completion_id(asked),
         created=_seconds(asked.asked_at),
         model=model,
-        choices=[Choice(message=AnswerMessage(content=given.text))],
+        choices=[Choice(message=AnswerMessage(content=given.text), finish_reason=finish_reason(given))],
         usage=usage(asked, given),
         palier=palier_object(given),
     )
@@ -52,13 +53,18 @@ def events(asked: Asked, given: Given, model: str, *, include_usage: bool) -> It
     for word in _WORD.findall(given.text):
         yield _event(frame, Delta(content=word))
     costs = {"usage": usage(asked, given), "palier": palier_object(given)}
-    last = ChunkChoice(delta=Delta(), finish_reason="stop")
+    last = ChunkChoice(delta=Delta(), finish_reason=finish_reason(given))
     if include_usage:
         yield _data(frame.model_copy(update={"choices": [last]}))
         yield _data(frame.model_copy(update=costs))
     else:
         yield _data(frame.model_copy(update={"choices": [last], **costs}))
     yield DONE
+
+
+def finish_reason(given: Given) -> FinishReason:
+    """OpenAI's word for why the text ends here."""
+    return "content_filter" if given.blocked else "stop"
 
 
 def headers(given: Given) -> dict[str, str]:
@@ -100,6 +106,7 @@ def palier_object(given: Given) -> PalierShape:
         index=given.origin.index,
         citations=_citations(given),
         degraded=list(given.degraded),
+        blocked=given.blocked,
     )
 
 

@@ -10,6 +10,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from palier.domain.documents import Lang
+from palier.domain.guarding import Kind
+
+FinishReason = Literal["stop", "content_filter"]
+"""``content_filter``: the guard refused the question."""
 
 
 class ContentPart(BaseModel):
@@ -97,6 +101,8 @@ class PalierShape(BaseModel):
     index: str
     citations: list[CitationShape]
     degraded: list[str]
+    blocked: Kind | None = None
+    """Why the guard refused the question; ``rung`` is `guard` then. Null for every answer."""
 
 
 class Usage(BaseModel):
@@ -117,7 +123,7 @@ class Choice(BaseModel):
     index: Literal[0] = 0
     message: AnswerMessage
     logprobs: None = None
-    finish_reason: Literal["stop"] = "stop"
+    finish_reason: FinishReason = "stop"
 
 
 class ChatCompletion(BaseModel):
@@ -147,7 +153,7 @@ class ChunkChoice(BaseModel):
     index: Literal[0] = 0
     delta: Delta
     logprobs: None = None
-    finish_reason: Literal["stop"] | None = None
+    finish_reason: FinishReason | None = None
 
 
 class ChatChunk(BaseModel):

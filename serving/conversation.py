@@ -4,6 +4,7 @@ Refuses with a clear 400 what would change the meaning of an answer that we cann
 """
 
 import hashlib
+from datetime import date
 
 from palier.domain.answering import Question, Turn
 from palier.domain.language import detect_language
@@ -31,9 +32,9 @@ def refuse_unsupported(body: ChatRequest) -> None:
             raise BadRequestProblem(f"`{field}` is not supported: {what}.", param=field)
 
 
-def question_of(messages: list[Message]) -> Question:
-    """The last user message as a question in its language, with the turns before it. Raises
-    BadRequestProblem.
+def question_of(messages: list[Message], as_of: date | None = None) -> Question:
+    """The last user message as a question in its language, with the turns before it, asked on the day
+    ``as_of``. Raises BadRequestProblem.
     """
     spoken = [(place, message) for place, message in enumerate(messages) if message.role not in _SILENT_ROLES]
     if not spoken or spoken[-1][1].role != "user":
@@ -49,7 +50,7 @@ def question_of(messages: list[Message]) -> Question:
         )
     history = tuple(turns[:-1][-MAX_HISTORY_TURNS:])
     earlier = [turn.content for turn in history if turn.role == "user"]
-    return Question(text, detect_language(text, earlier), history)
+    return Question(text, detect_language(text, earlier), history, as_of)
 
 
 def sticky_key(body: ChatRequest, key_id: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from palier.adapters.records import Records
 from palier.domain.ledger import LedgerRow
+from serving.answer_cache import AnswerCache
 from serving.answers import Asked, Given, Seat, give_answer
 from serving.metrics import Metrics
 from serving.problems import DeadlineProblem, error_code
@@ -24,11 +25,14 @@ log = logging.getLogger(__name__)
 class Errand:
     """`serving.desk.Work` for one question; used once."""
 
-    def __init__(self, asked: Asked, seat: Seat, records: Records, metrics: Metrics) -> None:
+    def __init__(
+        self, asked: Asked, seat: Seat, records: Records, metrics: Metrics, cache: AnswerCache | None = None
+    ) -> None:
         self._asked = asked
         self._seat = seat
         self._records = records
         self._metrics = metrics
+        self._cache = cache
         self._started = time.perf_counter()
         self._has_expired = threading.Event()
 
@@ -37,7 +41,7 @@ class Errand:
         code.
         """
         try:
-            given = give_answer(self._asked, self._seat)
+            given = give_answer(self._asked, self._seat, self._cache)
         except Exception as error:
             self._fail(error)
             raise
@@ -66,6 +70,8 @@ class Errand:
         metrics, arm = self._metrics, given.seat.arm
         language = self._asked.question.lang
         metrics.answers.labels(given.rung, arm, language, str(given.climb.abstained).lower()).inc()
+        if given.blocked is not None:
+            metrics.blocked.labels(given.blocked, language).inc()
         metrics.cost.labels(arm).inc(given.climb.cost_nanousd)
         if given.reference_cost_nanousd is not None:
             metrics.reference_cost.labels(arm).inc(given.reference_cost_nanousd)

@@ -36,6 +36,9 @@ class Metrics:
             ["rung", "arm", "language", "abstained"],
             registry=registry,
         )
+        self.blocked = Counter(
+            "palier_blocked", "Questions that the guard refused.", ["kind", "language"], registry=registry
+        )
         self.failures = Counter("palier_failures", "Questions not answered.", ["arm", "code"], registry=registry)
         self.cost = Counter("palier_cost_nanousd", "Cost of all attempts, in 1e-9 USD.", ["arm"], registry=registry)
         self.reference_cost = Counter(

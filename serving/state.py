@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from palier.adapters.records import Records
 from palier.settings import Settings
+from serving.answer_cache import AnswerCache
 from serving.auth_cache import KeyCache
 from serving.desk import Desk
 from serving.metrics import Metrics
@@ -28,6 +29,7 @@ class Gateway:
     desk: Desk
     keys: KeyCache
     metrics: Metrics
+    answers: AnswerCache
 
 
 class LifespanState(TypedDict):

@@ -7,11 +7,12 @@ the first run on a machine builds the search node (a minute).
 
 import json
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before numpy, torch or onnxruntime start their pools, and before anything asks a hub or a collector.
 for _name, _value in {
@@ -39,6 +40,9 @@ from ruamel.yaml import YAML  # noqa: E402
 from palier.adapters.services import ServiceSpec, Supervisor, mlflow_spec, search_spec  # noqa: E402
 from palier.settings import repository_root  # noqa: E402
 
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
 # A person's run looks for new counter-examples; CI must say the same of the same commit.
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
@@ -49,8 +53,10 @@ DOCUMENTS_PER_SPLIT = 4
 ROWS_PER_DOCUMENT = 8
 SMALL: dict[str, dict[str, Any]] = {
     "train_reader": {"epochs": 1},
+    "train_writer": {"starter": None},
     "record_outcomes": {"probation_questions": 5},
     "evaluate_release": {"bootstrap_samples": 200, "min_f1": 0.0},
+    "evaluate_models": {"bootstrap_samples": 100, "noise_questions": 4, "min_slice_rows": 4},
 }
 """Params of the small workspace that differ from `params.yaml`: time is saved, and no quality is asked for."""
 
@@ -72,6 +78,27 @@ def search_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("search")
     spec = search_spec(ROOT / "search_node", folder / "node", find_free_port(), dict(os.environ), heap_mb=384)
     yield from _run_service(spec, folder)
+
+
+@pytest.fixture(scope="session")
+def client(search_url: str) -> "Iterator[Elasticsearch]":
+    """A client of that Elasticsearch, as patient as a build."""
+    from palier.adapters.search import connect
+
+    with connect(search_url, timeout_s=60) as client:
+        yield client
+
+
+@pytest.fixture
+def alias(client: "Elasticsearch") -> Iterator[str]:
+    """A name of this test's own; every index built for it, and its counter, is deleted afterwards."""
+    from palier.adapters.index_fence import forget_alias
+    from palier.adapters.search_index import delete_indexes, indexes_of
+
+    name = f"test-{secrets.token_hex(4)}"
+    yield name
+    delete_indexes(client, list(indexes_of(client, name)))
+    forget_alias(client, name)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 Every step goes through the door that people use, the command line; the gateway is a process of its own.
 """
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -32,10 +34,12 @@ pytestmark = [pytest.mark.service, pytest.mark.model]
 ROOT = repository_root()
 FILE_STAGES = (
     "train-reader",
+    "train-writer",
     "record-outcomes",
     "train-scorer",
     "tune-cascade",
     "evaluate-release",
+    "evaluate-models",
     "package-release",
 )
 
@@ -139,6 +143,60 @@ def test_mlflow_has_parents_children_hashes_and_aliases(loop: Loop) -> None:
     assert champion.tags["release_id"] == loop.records.active().champion.release_id  # type: ignore[union-attr]
 
 
+def test_the_models_report_is_a_page_over_golden_questions_and_over_files(loop: Loop, tmp_path: Path) -> None:
+    """The pipeline's own page has every section; files that nobody has seen are asked over an index of their own."""
+    page = (loop.workspace / "data" / "report" / "report.html").read_text(encoding="utf-8")
+    found = json.loads((loop.workspace / "data" / "report" / "metrics.json").read_text(encoding="utf-8"))
+    assert {"reader", "reader_wide", "cascade"} == set(found["rungs"])
+    assert set(found["noise"]["reader"]) == {"typos", "no_accents", "upper_case", "padding"}
+    assert [point["share"] for point in found["scorer_curve"]] == [0.1, 0.25, 0.5, 1.0]
+    for key in ("answers", "baselines", "scorer", "learning-curve", "noise", "slices", "not-measured"):
+        assert f'<section id="{key}"' in page
+    data = tmp_path / "unseen.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in unseen_rows()), encoding="utf-8")
+    told = loop.palier(
+        "evaluate-models", "--data", str(data), "--out", str(tmp_path / "out"), "--rungs", "reader", "--json"
+    )
+    report = json.loads(told)
+    assert report["n_questions"] == 12
+    assert 0.0 <= report["metrics"]["reader.f1"] <= 1.0
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert "--out" in loop.palier("evaluate-models", "--data", str(data), status=2)
+    assert "ghost" in loop.palier("evaluate-models", "--rungs", "ghost", status=2)
+
+
+def test_people_judge_blind_and_their_verdicts_come_back(loop: Loop, tmp_path: Path) -> None:
+    """A sheet of the cheapest and the dearest rung; every verdict for the first side is counted."""
+    sheet = tmp_path / "sheet.csv"
+    loop.palier("evaluate-models", "--blind-out", str(sheet))
+    text = sheet.read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    with sheet.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row | {"better": "1"} for row in rows)
+    judged = json.loads(loop.palier("evaluate-models", "--blind-in", str(sheet), "--json"))
+    assert judged["n_judged"] == len(rows) > 0
+    assert sum(judged["wins"].values()) == len(rows)
+
+
+def unseen_rows() -> list[dict[str, Any]]:
+    """Twelve questions on twelve made-up bakeries, as rows of a public question set."""
+    return [
+        {
+            "id": f"u{i}",
+            "lang": "en",
+            "title": f"Bakery number {i}",
+            "passage_id": f"p{i}",
+            "context": f"The bakery in street {i} opened in 19{10 + i}. Ada Baker founded it.",
+            "question": f"In which year did the bakery in street {i} open?",
+            "answers": [f"19{10 + i}"],
+            "answerable": True,
+        }
+        for i in range(12)
+    ]
+
+
 def test_an_edited_document_reaches_the_answer_and_the_trace(loop: Loop) -> None:
     """After `version-documents` and `build-index` the passages hold the new words, and a trace finds their line."""
     document = loop.workspace / "documents" / "en" / "app" / "parrot-courier.md"
@@ -163,6 +221,25 @@ def test_an_edited_document_reaches_the_answer_and_the_trace(loop: Loop) -> None
         lines = (loop.workspace / source["file"]).read_text(encoding="utf-8").splitlines()
         cited = " ".join(lines[source["start_line"] - 1 : source["end_line"]])
         assert " ".join(source["quote"].split()) in " ".join(cited.split())
+
+
+def test_what_people_said_becomes_a_version_and_is_erased(loop: Loop) -> None:
+    """A thumb over HTTP, collected through DVC; its erasure makes a version without it and names the one with it."""
+    request_id = loop.ask("How long do I have to cancel an order in the app?")["request_id"]
+    header = {"authorization": f"Bearer {loop.environment['PALIER_API_KEY']}"}
+    judged = {"request_id": request_id, "rating": 1}
+    answer = httpx.post(f"{loop.gateway_url}/v1/feedback", json=judged, headers=header, timeout=20)
+    assert answer.status_code == 201
+    first = json.loads(loop.palier("collect-feedback", "--json"))
+    assert (first["drawn"]["n_rows"], first["report"]["n_rows"], first["older"]) == (1, 1, [])
+    erased = json.loads(loop.palier("collect-feedback", "--erase", request_id, "--json"))
+    assert (erased["drawn"]["n_rows"], erased["n_erased"], len(erased["older"])) == (0, 1, 1)
+    assert "collect-feedback --erase" in loop.palier("collect-feedback", "--erase", request_id)
+    assert "Dropped" in loop.palier("collect-feedback", "--erase", request_id, "--drop-versions")
+    assert json.loads(loop.palier("collect-feedback", "--erase", request_id, "--json"))["older"] == []
+    row = loop.records.request(request_id)
+    assert row is not None
+    assert (row.question, row.answer) == ("", "")
 
 
 def test_a_planted_worse_reader_is_rolled_back_by_itself(loop: Loop, tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ def test_docs_describe_every_route_with_its_key_and_its_errors(gateway: Running)
         assert http.get("/docs").status_code == 200
         api = http.get("/openapi.json").json()
     assert set(api["paths"]) == {
-        "/v1/chat/completions", "/v1/models", "/v1/models/{name}", "/v1/search", "/v1/feedback", "/v1/usage",
-        "/livez", "/readyz", "/metrics", "/admin/releases",
+        "/v1/chat/completions", "/v1/models", "/v1/models/{name}", "/v1/search", "/v1/score", "/v1/embeddings",
+        "/v1/feedback", "/v1/usage", "/livez", "/readyz", "/metrics", "/admin/releases",
     }  # fmt: skip
     chat = api["paths"]["/v1/chat/completions"]["post"]
     assert chat["security"]

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.runtime import load_release, read_manifest, verify_bundle
 from palier.adapters.workspace import Workspace, write_json, write_text
-from palier.domain.scoring import FEATURES, ScorerWeights
+from palier.domain.guarding import BUCKETS, LANGUAGES, LEXICAL, TOPIC, GuardWeights
+from palier.domain.scoring import ALL_FEATURES, ScorerWeights
 from palier.errors import IntegrityError, NotReadyError
-from palier.params import LadderParams, Params, load_params
+from palier.params import GuardParams, LadderParams, Params, load_params
 from palier.settings import Settings, repository_root
 from palier.stages import package_release
 from tests.adapters.tiny_encoder import write_tiny_encoder
@@ -42,8 +44,9 @@ def workspace(tmp_path: Path) -> Path:
     write_tiny_encoder(place.encoder, ["price"])
     for name in package_release.SERVED["reader"]:
         write_text(place.reader / name, "never read: no rung is a reader")
-    weights = ScorerWeights.model_validate({"features": FEATURES, "answered": {}, "abstained": {}})
+    weights = ScorerWeights.model_validate({"features": ALL_FEATURES, "answered": {}, "abstained": {}})
     write_text(place.scorer / "scorer.json", weights.model_dump_json())
+    write_text(place.guard / "guard.json", small_guard_of(place.encoder).model_dump_json())
     write_json(place.index_file, {"index": "passages-000000000000-0"})
     write_json(place.corpus / "manifest.json", {"revision": "0" * 64})
     write_text(place.corpus / "golden.jsonl", "")
@@ -57,6 +60,23 @@ def workspace(tmp_path: Path) -> Path:
     }
     write_json(place.cascade / "cascade.json", chosen)
     return place.root
+
+
+def small_guard_of(encoder: Path) -> GuardWeights:
+    """A guard that refuses nothing, for vectors of the encoder in that folder."""
+    nothing = (0.0,) * (len(LEXICAL) + BUCKETS + OnnxEncoder(encoder).dimensions)
+    return GuardWeights(
+        mean=nothing,
+        scale=tuple(1.0 for _ in nothing),
+        weights=(nothing,) * 4,
+        bias=(9.0, 0.0, 0.0, 0.0),
+        topic_mean=(0.0,) * len(TOPIC),
+        topic_scale=(1.0,) * len(TOPIC),
+        topic_weights=(0.0,) * len(TOPIC),
+        topic_bias=-9.0,
+        attack_threshold=dict.fromkeys(LANGUAGES, 0.5),
+        topic_threshold=dict.fromkeys(LANGUAGES, 0.5),
+    )
 
 
 def settings_of(tmp_path: Path) -> Settings:
@@ -92,3 +112,19 @@ def test_a_reranker_that_is_asked_for_and_absent_is_named(workspace: Path):
     with pytest.raises(NotReadyError, match=r"retrieval\.rerank is \{'fr': 3\}.*reranker lacks model\.onnx.*train-enc"):
         package_release.run(params_of(fr=3), workspace, git_sha="abc", now=NOW)
     assert not Workspace(workspace).release.exists()
+
+
+def test_a_release_carries_its_guard_and_one_without_loads_none(workspace: Path, tmp_path: Path):
+    made = package_release.run(params_of(), workspace, git_sha="abc", now=NOW)
+    assert "guard" in verify_bundle(made.bundle).models
+    assert load_release(made.bundle, settings_of(tmp_path)).guard is not None
+    open_door = params_of().model_copy(update={"guard": GuardParams(enabled=False, off_topic=True, max_refused=0.0)})
+    without = package_release.run(open_door, workspace, git_sha="abc", now=NOW)
+    assert load_release(without.bundle, settings_of(tmp_path)).guard is None
+    assert without.manifest.release_id != made.manifest.release_id
+
+
+def test_a_guard_that_was_never_made_names_the_stage_that_makes_it(workspace: Path):
+    (Workspace(workspace).guard / "guard.json").unlink()
+    with pytest.raises(NotReadyError, match="train-scorer"):
+        package_release.run(params_of(), workspace, git_sha="abc", now=NOW)

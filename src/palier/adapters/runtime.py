@@ -8,29 +8,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elasticsearch import Elasticsearch
 from pydantic import ValidationError
 
 from palier.adapters.catalogue import resolve, verify_files
 from palier.adapters.heavy_rung import HeavyRung, heavy_client
 from palier.adapters.onnx_encoder import OnnxEncoder
+from palier.adapters.onnx_reader import MODEL as READER_FILE
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.onnx_reranker import reranker_for
 from palier.adapters.reader_rung import ReaderRung
+from palier.adapters.recent_vectors import RecentVectors
+from palier.adapters.release_index import ReleaseIndex
 from palier.adapters.search import HybridRetriever, connect
-from palier.adapters.search_index import aliased_index, index_meta
-from palier.adapters.writer_rung import LlamaCpp, WriterRung
-from palier.domain.answering import Climb, Hit, Question, Retriever, Rung, Scorer, climb
+from palier.adapters.writer_rung import WRITER_FILE, LlamaCpp, WriterLimits, WriterRung, tuned_writer
+from palier.domain.answering import Climb, Hit, NoPassages, Question, Retriever, Rung, climb
 from palier.domain.bundle import MANIFEST, Manifest
-from palier.domain.scoring import LearnedScorer, ScorerWeights
-from palier.errors import IntegrityError, SearchError
+from palier.domain.guarding import Guard, GuardWeights
+from palier.domain.scoring import LearnedScorer, ScorerWeights, TextEncoder
+from palier.errors import IntegrityError
 from palier.params import HeavyRung as HeavyRungParams
 from palier.params import (
     LadderParams,
     RungParams,
-)
-from palier.params import (
-    ReaderRung as ReaderRungParams,
 )
 from palier.params import (
     WriterRung as WriterRungParams,
@@ -45,8 +44,9 @@ class LoadedRelease:
     manifest: Manifest
     retriever: Retriever
     rungs: Mapping[str, Rung]
-    scorer: Scorer
-    encoder: OnnxEncoder
+    scorer: LearnedScorer
+    encoder: TextEncoder
+    guard: Guard | None = None
 
     def answer(self, question: Question) -> tuple[Sequence[Hit], Climb]:
         """Retrieve, then climb the release's cascade."""
@@ -80,78 +80,79 @@ def load_release(bundle: Path, settings: Settings) -> LoadedRelease:
     manifest = verify_bundle(bundle)
     models = bundle / "models"
     encoder = OnnxEncoder(models / "encoder")
+    recent = RecentVectors(encoder)
     weights = ScorerWeights.model_validate_json((models / "scorer" / "scorer.json").read_text(encoding="utf-8"))
     return LoadedRelease(
         manifest=manifest,
         retriever=_load_retriever(manifest, encoder, models / "reranker", settings),
-        rungs=load_rungs(manifest.ladder, models / "reader", manifest.prompt, settings),
-        scorer=LearnedScorer(weights, encoder),
-        encoder=encoder,
+        rungs=load_rungs(manifest.ladder, models, manifest.prompt, settings),
+        scorer=LearnedScorer(weights, recent),
+        encoder=recent,
+        guard=_load_guard(manifest, models / "guard", recent),
     )
 
 
-def _load_retriever(
-    manifest: Manifest, encoder: OnnxEncoder, reranker_folder: Path, settings: Settings
-) -> HybridRetriever:
+def _load_guard(manifest: Manifest, folder: Path, encoder: TextEncoder) -> Guard | None:
+    if manifest.guard is None or not manifest.guard.enabled:
+        return None
+    return Guard(GuardWeights.model_validate_json((folder / "guard.json").read_text(encoding="utf-8")), encoder)
+
+
+def _load_retriever(manifest: Manifest, encoder: OnnxEncoder, reranker_folder: Path, settings: Settings) -> Retriever:
+    if not manifest.retrieval.searches:
+        return NoPassages()
     key = settings.elasticsearch_api_key
     client = connect(settings.search_url, key.get_secret_value() if key else None)
-    index = _index_for(manifest, encoder, client, settings)
+    index = ReleaseIndex(client, settings.index_alias, manifest.index, encoder.sha256)
     reranker = reranker_for(manifest.retrieval, reranker_folder)
     return HybridRetriever(client, index, encoder, manifest.retrieval, reranker)
 
 
-def _index_for(manifest: Manifest, encoder: OnnxEncoder, client: Elasticsearch, settings: Settings) -> str:
-    """The alias, so that an edited document reaches answers as soon as its index is live; the release's own index
-    where the live one was embedded by another encoder, whose vectors this release could not read.
-
-    Elasticsearch being away is no reason not to start: the alias is what it will most likely be.
-    """
-    try:
-        live = aliased_index(client, settings.index_alias)
-        meta = index_meta(client, live) if live else None
-    except SearchError:
-        return settings.index_alias
-    is_readable = meta is not None and meta.get("settings", {}).get("encoder_sha256") == encoder.sha256
-    return settings.index_alias if is_readable else manifest.index
+def load_rungs(ladder: LadderParams, models: Path, prompt: str, settings: Settings) -> dict[str, Rung]:
+    """All rungs of ``ladder`` by name, from the folder of ``models``; they share one reader in memory."""
+    shared = _Shared(models, _shared_reader(ladder, models / "reader"), prompt, settings)
+    return {name: _load_rung(name, rung, shared, ladder.cpu_usd_per_hour) for name, rung in ladder.rungs.items()}
 
 
-def load_rungs(ladder: LadderParams, reader_folder: Path, prompt: str, settings: Settings) -> dict[str, Rung]:
-    """All rungs of ``ladder`` by name; reader rungs share one model in memory."""
-    reader = OnnxReader(reader_folder) if _has_reader(ladder) else None
-    return {
-        name: _load_rung(name, rung, reader, prompt, ladder.cpu_usd_per_hour, settings)
-        for name, rung in ladder.rungs.items()
-    }
+@dataclass(frozen=True)
+class _Shared:
+    """What several rungs are made from."""
+
+    models: Path
+    reader: OnnxReader | None
+    prompt: str
+    settings: Settings
 
 
-def _has_reader(ladder: LadderParams) -> bool:
-    return any(isinstance(rung, ReaderRungParams) for rung in ladder.rungs.values())
+def _shared_reader(ladder: LadderParams, folder: Path) -> OnnxReader | None:
+    """The reader where a rung needs it; a writer lets it point to evidence if it is there, and goes on without."""
+    kinds = {rung.kind for rung in ladder.rungs.values()}
+    is_wanted = "reader" in kinds or ("writer" in kinds and (folder / READER_FILE).is_file())
+    return OnnxReader(folder) if is_wanted else None
 
 
-def _load_rung(
-    name: str,
-    rung: RungParams,
-    reader: OnnxReader | None,
-    prompt: str,
-    usd_per_hour: float,
-    settings: Settings,
-) -> Rung:
+def _load_rung(name: str, rung: RungParams, shared: _Shared, usd_per_hour: float) -> Rung:
     if isinstance(rung, WriterRungParams):
-        return _load_writer(name, rung, prompt, usd_per_hour, settings)
+        return _load_writer(name, rung, shared, usd_per_hour)
     if isinstance(rung, HeavyRungParams):
-        return HeavyRung(name, heavy_client(rung.provider, settings), rung, prompt=prompt)
-    assert reader is not None
-    return ReaderRung(name, reader, rung.passages, usd_per_hour)
+        return HeavyRung(name, heavy_client(rung.provider, shared.settings), rung, prompt=shared.prompt)
+    assert shared.reader is not None
+    return ReaderRung(name, shared.reader, rung.passages, usd_per_hour, rung.retrieval_weight)
 
 
-def _load_writer(name: str, rung: WriterRungParams, prompt: str, usd_per_hour: float, settings: Settings) -> WriterRung:
-    folder = resolve(rung.model, cache=settings.state_dir / "models", hub_url=settings.hub_url)
+def _load_writer(name: str, rung: WriterRungParams, shared: _Shared, usd_per_hour: float) -> WriterRung:
+    """The writer that was tuned, if it was tuned from the rung's model; else that model as it comes."""
+    folder = shared.models / "writer"
+    tuned = tuned_writer(folder, rung.model)
+    if tuned is None:
+        cache = shared.settings.state_dir / "models"
+        folder = resolve(rung.model, cache=cache, hub_url=shared.settings.hub_url)
+    words = tuned.max_words if tuned else rung.max_prompt_words
     return WriterRung(
         name,
-        LlamaCpp(next(folder.glob("*.gguf"))),
-        prompt=prompt,
-        n_passages=rung.passages,
-        max_prompt_words=rung.max_prompt_words,
-        max_new_tokens=rung.max_new_tokens,
+        LlamaCpp(folder / WRITER_FILE if tuned else next(folder.glob("*.gguf"))),
+        shared.reader,
+        WriterLimits(rung.passages, words, rung.max_new_tokens),
+        prompt=shared.prompt,
         cpu_usd_per_hour=usd_per_hour,
     )

@@ -54,6 +54,10 @@ class Workspace:
         return self.root / "data" / "evaluation"
 
     @property
+    def report(self) -> Path:
+        return self.root / "data" / "report"
+
+    @property
     def release(self) -> Path:
         return self.root / "data" / "release"
 
@@ -66,12 +70,31 @@ class Workspace:
         return self.root / "data" / "sweep"
 
     @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def drawn_feedback(self) -> Path:
+        """What was drawn from the ledger, without personal data; beside documents and golden, under DVC like them."""
+        return self.root / "feedback"
+
+    @property
+    def feedback(self) -> Path:
+        """What of it may be learned."""
+        return self.root / "data" / "feedback"
+
+    @property
     def encoder(self) -> Path:
-        return self.root / "models" / "encoder"
+        return self.models / "encoder"
 
     @property
     def reader(self) -> Path:
-        return self.root / "models" / "reader"
+        return self.models / "reader"
+
+    @property
+    def writer(self) -> Path:
+        """Empty but for its metrics where `train-writer` was told to take the base as it comes."""
+        return self.models / "writer"
 
     @property
     def reranker(self) -> Path:
@@ -81,6 +104,10 @@ class Workspace:
     @property
     def scorer(self) -> Path:
         return self.root / "models" / "scorer"
+
+    @property
+    def guard(self) -> Path:
+        return self.root / "models" / "guard"
 
     @property
     def cache(self) -> Path:

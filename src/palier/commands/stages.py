@@ -7,7 +7,7 @@ MLflow is asked before the work starts: a tracking server that is away must not 
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,7 +26,11 @@ from palier.commands.context import (
     utc_now,
 )
 from palier.domain.bundle import MANIFEST
+from palier.errors import InputError
 from palier.settings import repository_root
+
+if TYPE_CHECKING:
+    from palier.adapters.evaluation.blind import BlindResult
 
 app = typer.Typer(help="The stages of the loop.")
 
@@ -81,6 +85,9 @@ def train_encoder(workspace: WorkspaceOption = None, as_json: JsonOption = False
 def build_index(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Build one index of the corpus revision (BM25 and dense), let it pass the gate, and swap the alias to it."""
     context = open_context(workspace)
+    if not context.params.retrieval.searches:
+        show({"index": None}, as_json, "Nothing to index: `retrieval: none`.")
+        return
     from palier.adapters.records import Records
     from palier.adapters.search import connect
     from palier.stages import build_index as stage
@@ -139,6 +146,35 @@ def _applied(changes: Mapping[str, Mapping[str, object]], apply: bool) -> str:
 
 
 @app.command()
+def collect_feedback(
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    erase: Annotated[
+        list[str] | None, typer.Option(help="First blank what this key (its id) or request said; repeatable.")
+    ] = None,
+    drop_versions: Annotated[
+        bool, typer.Option("--drop-versions", help="Also delete older versions that hold it from DVC's cache.")
+    ] = False,
+    files_only: Annotated[
+        bool, typer.Option("--files-only", help="Only sift the rows drawn before; no ledger (DVC's own call).")
+    ] = False,
+) -> str:
+    """Turn judged answers of the ledger into the next version of a training set; honour erasures."""
+    context = open_context(workspace)
+    if not files_only:
+        from palier.commands.feedback import collect
+
+        return collect(context, erase or [], as_json, drop_versions=drop_versions)
+    from palier.stages import collect_feedback as stage
+
+    with _tracked(context, "collect-feedback", ["collect_feedback"]) as log:
+        result = stage.run(context.params, context.workspace.root)
+        log.metrics(result.metrics)
+    show(result, as_json, f"{result.n_examples} examples, {result.n_labels} labels of {result.n_rows} rows.")
+    return result.version
+
+
+@app.command()
 def train_reader(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Tune the reader on the golden training questions and export it to ONNX int8; resumes when killed."""
     context = open_context(workspace)
@@ -148,6 +184,22 @@ def train_reader(workspace: WorkspaceOption = None, as_json: JsonOption = False)
         result = stage.run(context.params, context.workspace.root, progress_of(context, "train-reader"))
         _log_model(log, context, "reader", result.metrics)
     show(result, as_json, f"Reader at {context.workspace.reader}\n{lines_of(result.metrics)}")
+
+
+@app.command()
+def train_writer(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Tune the small model that writes (or take its starter) and round it for llama.cpp; resumes when killed."""
+    context = open_context(workspace)
+    from palier.stages import train_writer as stage
+
+    with _tracked(context, "train-writer", ["train_writer"]) as log:
+        result = stage.run(context.params, context.workspace.root, progress_of(context, "train-writer"))
+        log.metrics(result.metrics)
+        if result.kept:  # the GGUF file is not uploaded: 90 MB that follow from the base and the change
+            for name in result.kept:
+                log.artifacts(context.workspace.writer / name, "writer")
+            log.register("palier-writer", "writer", {"revision": _revision(context.workspace)})
+    show(result, as_json, f"Writer at {context.workspace.writer}\n{lines_of(result.metrics)}")
 
 
 @app.command()
@@ -204,6 +256,59 @@ def evaluate_release(workspace: WorkspaceOption = None, as_json: JsonOption = Fa
 
 
 @app.command()
+def evaluate_models(
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="QA rows to ask, in place of the golden test questions; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder of the page; needed with --data.")] = None,
+    rungs: Annotated[list[str] | None, typer.Option(help="Only these rungs; repeatable.")] = None,
+    max_questions: Annotated[int | None, typer.Option(help="A sample of the files' questions.", min=1)] = None,
+    learning_curve: Annotated[bool, typer.Option("--learning-curve", help="Of the reader too: it trains.")] = False,
+    blind_out: Annotated[Path | None, typer.Option(help="Only write a CSV sheet that compares two rungs.")] = None,
+    blind_in: Annotated[list[Path] | None, typer.Option(help="Only read filled sheets; repeatable.")] = None,
+) -> None:
+    """Report on rungs, scorer and cascade as a page: quality, calibration, baselines, noise, slices, learning curve."""
+    context = open_context(workspace)
+    from palier.adapters.evaluation.exam import Order
+    from palier.stages import evaluate_models as stage
+
+    if blind_in:
+        judged = stage.read_blind(context.params, blind_in)
+        show(judged, as_json, _describe_judged(judged))
+        return
+    if data and not (out or blind_out):
+        raise InputError("Name a folder for the page with --out: data/report is the golden questions' own.")
+    order = Order(tuple(data or ()), out, tuple(rungs or ()), max_questions, learning_curve)
+    progress = progress_of(context, "evaluate-models")
+    if blind_out:
+        n = stage.write_blind(context.params, context.workspace.root, context.settings, progress, order, blind_out)
+        show({"rows": n}, as_json, f"{n} questions in {blind_out}: fill in `better` (1, 2 or tie), then --blind-in.")
+        return
+    with _tracked(context, "evaluate-models", ["evaluate_models"]) as log:
+        result = stage.run(context.params, context.workspace.root, context.settings, progress, order)
+        log.data_hashes([*(data or ())])
+        log.metrics(result.metrics)
+        log.artifacts(result.page.parent, "report")
+    show(result, as_json, f"{result.n_questions} questions: {result.page}\n{lines_of(result.headline)}")
+
+
+def _describe_judged(judged: "BlindResult") -> str:
+    """Wins, ties and the preference, as a person reads it."""
+    first, second = judged.rungs
+    share, wins = judged.preference, judged.wins
+    lines = [
+        f"{judged.n_judged} judgements: {first} {wins[first]}, {second} {wins[second]}, tie {judged.ties}",
+        f"{first} preferred: {share.value:.2f} ({share.low:.2f} to {share.high:.2f}, 95 % interval over questions)",
+    ]
+    if judged.agreement is not None:
+        kappa = "" if judged.kappa is None else f", kappa {judged.kappa:.2f}"
+        lines.append(f"raters {' and '.join(judged.raters[:2])} agree on {judged.agreement:.2f}{kappa}")
+    return "\n".join(lines)
+
+
+@app.command()
 def package_release(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Bundle everything that answers into one immutable release and register it."""
     context = open_context(workspace)
@@ -250,7 +355,8 @@ def is_released(workspace: Path, revision: str) -> bool:
         return False
     key = context.settings.elasticsearch_api_key
     client = connect(context.settings.search_url, key.get_secret_value() if key else None)
-    if aliased_index(client, context.settings.index_alias) != read_manifest(bundle).index:
+    manifest = read_manifest(bundle)
+    if manifest.retrieval.searches and aliased_index(client, context.settings.index_alias) != manifest.index:
         return False
     return is_up_to_date(context.workspace.root)
 

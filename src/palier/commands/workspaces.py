@@ -16,7 +16,20 @@ from palier.errors import InputError
 from palier.settings import Settings, repository_root
 
 app = typer.Typer()
-BENCHMARKS = ("retrieval", "crosslingual", "vectors", "answers", "cascade", "rollout", "swap", "scale")
+BENCHMARKS = (
+    "retrieval",
+    "crosslingual",
+    "vectors",
+    "answers",
+    "cascade",
+    "replay",
+    "economy",
+    "rollout",
+    "swap",
+    "scale",
+    "guard",
+    "scorer",
+)
 
 
 @app.command()
@@ -56,7 +69,9 @@ def bench(
     name: str,
     out: Annotated[Path, typer.Option(help="Where the JSON goes.")],
     data: Annotated[list[Path] | None, typer.Option(help="Input files; repeatable (scale: folders too).")] = None,
-    queries: Annotated[Path | None, typer.Option(help="Query rows (cascade).")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Query rows (cascade, replay).")] = None,
+    questions: Annotated[int | None, typer.Option(help="Asked over HTTP (replay).", min=50)] = None,
+    prices: Annotated[Path | None, typer.Option(help="A price list in JSON (replay).")] = None,
     lang: Annotated[str | None, typer.Option(help="en or fr (retrieval, vectors, answers).")] = None,
     max_questions: Annotated[int | None, typer.Option(help="A sample instead of all questions.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Split seeds (cascade).")] = None,
@@ -64,7 +79,11 @@ def bench(
     queries_per_s: Annotated[float | None, typer.Option(help="Questions per second meanwhile (swap).", min=0.1)] = None,
     encoder: Annotated[Path | None, typer.Option(help="An int8 encoder's folder (retrieval, …).")] = None,
     reranker: Annotated[Path | None, typer.Option(help="An int8 reranker's folder (retrieval).")] = None,
-    asked_titles: Annotated[str | None, typer.Option(help="train, validation or test articles (retrieval).")] = None,
+    asked_titles: Annotated[
+        str | None,
+        typer.Option("--titles", "--asked-titles", help="train, validation or test articles (retrieval, answers)."),
+    ] = None,
+    rungs: Annotated[list[str] | None, typer.Option(help="Only these rungs; repeatable (answers).")] = None,
     max_passages: Annotated[int | None, typer.Option(help="Stop at so many passages (scale).", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop growing after so many minutes (scale).")] = None,
     latency: Annotated[bool, typer.Option(help="Also time questions on one core (scale).")] = False,
@@ -73,7 +92,7 @@ def bench(
 ) -> None:
     """Run the benchmark NAME and write the contract's JSON.
 
-    There are retrieval, crosslingual, vectors, answers, cascade, rollout, swap, scale.
+    There are retrieval, crosslingual, vectors, answers, cascade, replay, economy, rollout, swap, scale, guard, scorer.
     """
     if name not in BENCHMARKS:
         raise InputError(f"No benchmark {name!r}. There are: {', '.join(BENCHMARKS)}.")
@@ -83,8 +102,10 @@ def bench(
     run = importlib.import_module(f"bench.{name}").run
     given = {
         "data": data or [],
-        "outcomes": (data or [None])[0],
+        "outcomes": data[0] if data else None,
         "queries": queries,
+        "questions": questions,
+        "prices": prices,
         "out": out,
         "lang": lang,
         "max_questions": max_questions,
@@ -94,7 +115,8 @@ def bench(
         "seed": seed,
         "encoder_folder": encoder,
         "reranker_folder": reranker,
-        "asked_titles": asked_titles,
+        "asked_titles": None if asked_titles == "all" else asked_titles,
+        "rungs": rungs,
         "max_passages": max_passages,
         "minutes": minutes,
         "latency": latency,

@@ -6,11 +6,13 @@ three one-method protocols, and the same `climb` runs in the gateway, in `record
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import date
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from palier.domain.documents import Lang, Passage
+from palier.domain.fusion import SearchMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question in its language, with the conversation before it."""
+    """A question in its language, with the conversation before it.
+
+    ``as_of`` is the day that what is found must hold on; None, for questions of no day (golden ones): all that stands
+    in the documents counts.
+    """
 
     text: str
     lang: Lang
     history: tuple[Turn, ...] = ()
+    as_of: date | None = None
 
     @property
     def standalone(self) -> str:
@@ -41,7 +48,8 @@ class Hit:
     """A retrieved passage; ``score`` is fused and in 0..1, ``bm25`` and ``cosine`` are None where absent.
 
     ``index`` is the physical index that it came from, also where the search went through an alias. ``rerank`` is the
-    reranker's logit, None where it was not asked.
+    reranker's logit, None where it was not asked. ``near_duplicates`` are the ids of passages that were found too and
+    say nearly the same, less well placed.
     """
 
     passage: Passage
@@ -50,6 +58,16 @@ class Hit:
     cosine: float | None = None
     index: str = ""
     rerank: float | None = None
+    near_duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AskedQuestion:
+    """A question whose outcomes are recorded: its row (id, split, answers, …), and what was retrieved for it."""
+
+    row: Mapping[str, Any]
+    question: Question
+    hits: Sequence[Hit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +113,22 @@ def origin_of(hits: Sequence[Hit], released: Origin) -> Origin:
 
 
 class Retriever(Protocol):
-    """Finds passages, best first."""
+    """Finds passages, best first; without a ``mode``, in the way that its release answers in."""
 
-    def search(self, question: Question, k: int) -> Sequence[Hit]: ...
+    def search(self, question: Question, k: int, mode: SearchMode | None = None) -> Sequence[Hit]: ...
+
+
+class NoPassages:
+    """The retriever of `retrieval: none`: rungs answer from what they know."""
+
+    def search(
+        self,
+        question: Question,  # noqa: ARG002 (part of the protocol)
+        k: int,  # noqa: ARG002
+        mode: SearchMode | None = None,  # noqa: ARG002
+    ) -> Sequence[Hit]:
+        """Nothing, at once."""
+        return ()
 
 
 class Rung(Protocol):

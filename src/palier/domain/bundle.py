@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from palier.domain.answering import Cascade
-from palier.params import LadderParams, RetrievalParams
+from palier.params import GuardParams, LadderParams, RetrievalParams
 
 MANIFEST = "manifest.json"
 
@@ -63,6 +63,8 @@ class Manifest(BaseModel):
     """Mean cost of answering a question with the reference rung alone, as recorded: an estimate for live ones."""
     guarantee: Mapping[str, Any]
     evaluation: Mapping[str, Interval95]
+    guard: GuardParams | None = None
+    """None in bundles of before there was one: nothing is refused."""
 
 
 def release_id(identity: Mapping[str, Any]) -> str:

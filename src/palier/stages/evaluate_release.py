@@ -136,24 +136,28 @@ def _intervals(answers: pd.DataFrame, reference: pd.DataFrame, params: Params) -
         found[f"share_answered{suffix}"] = _interval(rows["answered"], params)
     answerable = answers[answers["answerable"]]
     found["f1.answerable"] = _interval(answerable["f1"], params)
-    found["recall_at_10"] = _interval(answerable["retrieved_gold"], params)
+    if answerable["retrieved_gold"].any():  # never, without retrieval
+        found["recall_at_10"] = _interval(answerable["retrieved_gold"], params)
     cited = answers["cites_gold"].dropna()
     if len(cited):
         found["citation_correct"] = _interval(cited, params)
     found["cost_usd"] = _interval(answers["cost_nanousd"] / 1e9, params)
-    found["latency_ms"] = _interval(answers["latency_ms"], params)
+    if answers["latency_ms"].notna().all():  # outcomes that were recorded elsewhere may not tell it
+        found["latency_ms"] = _interval(answers["latency_ms"], params)
     paid = reference.set_index("query_id")["cost_nanousd"].reindex(answers["query_id"]).to_numpy(dtype=float)
     found["saving"] = _ratio_interval(answers["cost_nanousd"].to_numpy(dtype=float), paid, params)
     return found
 
 
 def _rung_intervals(rung: str, rows: pd.DataFrame, params: Params) -> dict[str, dict[str, float]]:
-    return {
+    found = {
         f"{rung}.f1": _interval(rows["correct"], params),
         f"{rung}.share_answered": _interval(rows["answer"] != "", params),
         f"{rung}.cost_usd": _interval(rows["cost_usd"], params),
-        f"{rung}.latency_ms": _interval(rows["latency_ms"], params),
     }
+    if rows["latency_ms"].notna().all():
+        found[f"{rung}.latency_ms"] = _interval(rows["latency_ms"], params)
+    return found
 
 
 def _interval(values: Any, params: Params) -> dict[str, float]:

@@ -13,10 +13,11 @@ from typing import Any
 
 from palier.adapters.catalogue import load_catalogue, sha256_file
 from palier.adapters.workspace import Workspace, read_json, write_text
+from palier.adapters.writer_rung import CONFIG, WRITER_FILE, tuned_writer
 from palier.domain.answering import Cascade
 from palier.domain.bundle import MANIFEST, BundledModel, Interval95, Manifest, release_id
 from palier.errors import NotReadyError
-from palier.params import LadderParams, Params, RetrievalParams, WriterRung
+from palier.params import LadderParams, Params, ReaderRung, WriterRung
 
 Files = Mapping[str, tuple[str, ...]]
 SERVED: Files = {
@@ -27,6 +28,10 @@ SERVED: Files = {
 """What the gateway loads of each model; adapters and checkpoints stay in the workspace."""
 RERANKER_FILES = ("model.onnx", "tokenizer.json", "config.json")
 """Served only where some language reranks."""
+GUARD_FILES = ("guard.json",)
+"""Served where `guard.enabled`."""
+WRITER_FILES = (WRITER_FILE, CONFIG)
+"""Served only where a writer stands on the ladder that was tuned; else its base comes from the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +49,13 @@ class PackageResult:
 def run(params: Params, root: Path, *, git_sha: str, now: datetime) -> PackageResult:
     """Write data/release; NotReadyError naming the stage whose result is missing."""
     workspace = Workspace(root)
-    index = read_json(workspace.index_file, "build-index")
+    index = read_json(workspace.index_file, "build-index") if params.retrieval.searches else {"index": ""}
     chosen = read_json(workspace.cascade / "cascade.json", "tune-cascade")
     evaluation = read_json(workspace.evaluation / "metrics.json", "evaluate-release")
     rungs = read_json(workspace.outcomes / "rungs.json", "record-outcomes")["admitted"]
     corpus = read_json(workspace.corpus / "manifest.json", "version-documents")
-    served = _served(params.retrieval, workspace)
-    ladder = LadderParams(
-        cpu_usd_per_hour=params.ladder.cpu_usd_per_hour,
-        rungs={name: params.ladder.rungs[name] for name in rungs},
-    )
+    ladder = params.ladder.model_copy(update={"rungs": {name: params.ladder.rungs[name] for name in rungs}})
+    served = _served(params, ladder, workspace)
     content: dict[str, Any] = {
         "corpus_revision": corpus["revision"],
         "index": index["index"],
@@ -64,6 +66,7 @@ def run(params: Params, root: Path, *, git_sha: str, now: datetime) -> PackageRe
         "models": {name: model.model_dump(mode="json") for name, model in _models(workspace, ladder, served).items()},
         "cascade": Cascade.model_validate(chosen["cascade"]).model_dump(mode="json"),
         "reference_rung": chosen["reference_rung"],
+        "guard": params.guard.model_dump(mode="json"),
     }
     manifest = Manifest.model_validate(
         content
@@ -80,26 +83,40 @@ def run(params: Params, root: Path, *, git_sha: str, now: datetime) -> PackageRe
     return PackageResult(workspace.release, manifest)
 
 
-def _served(retrieval: RetrievalParams, workspace: Workspace) -> Files:
-    """What goes into the bundle; NotReadyError when it should rerank and the workspace holds no reranker."""
+def _served(params: Params, ladder: LadderParams, workspace: Workspace) -> Files:
+    """What goes into the bundle; NotReadyError when it should rerank or guard and lacks what that needs."""
+    retrieval = params.retrieval
+    writers = [rung.model for rung in ladder.rungs.values() if isinstance(rung, WriterRung)]
+    reads = any(isinstance(rung, ReaderRung) for rung in ladder.rungs.values())
+    points = bool(writers) and (workspace.reader / SERVED["reader"][0]).is_file()  # a writer has its evidence found
+    served = {name: files for name, files in SERVED.items() if name != "reader" or reads or points}
+    if any(tuned_writer(workspace.writer, model) for model in writers):
+        served["writer"] = WRITER_FILES
+    if params.guard.enabled:
+        if not (workspace.guard / GUARD_FILES[0]).is_file():
+            raise NotReadyError(
+                f"guard.enabled is true, but {workspace.guard / GUARD_FILES[0]} is not there. Run "
+                "`palier train-scorer`, which makes it, or set guard.enabled to false."
+            )
+        served["guard"] = GUARD_FILES
     if not retrieval.reranks:
-        return SERVED
+        return served
     missing = [name for name in RERANKER_FILES if not (workspace.reranker / name).is_file()]
     if missing:
         raise NotReadyError(
             f"retrieval.rerank is {dict(retrieval.rerank)}, but {workspace.reranker} lacks {', '.join(missing)}. Name "
             "a train_encoder.reranker and run `palier train-encoder`, or set retrieval.rerank to 0."
         )
-    return {**SERVED, "reranker": RERANKER_FILES}
+    return {**served, "reranker": RERANKER_FILES}
 
 
 def _models(workspace: Workspace, ladder: LadderParams, served: Files) -> Mapping[str, BundledModel]:
     models = {name: _bundled(workspace, name, files) for name, files in served.items()}
     catalogue = load_catalogue()
     for name, rung in ladder.rungs.items():
-        if isinstance(rung, WriterRung):
+        if isinstance(rung, WriterRung) and not tuned_writer(workspace.writer, rung.model):
             entry = catalogue[rung.model]
-            models[name] = BundledModel(
+            models[name if name not in models else rung.model] = BundledModel(
                 name=rung.model,
                 version="catalogue",
                 licence=entry.licence,
@@ -112,7 +129,7 @@ def _models(workspace: Workspace, ladder: LadderParams, served: Files) -> Mappin
 def _bundled(workspace: Workspace, name: str, files: tuple[str, ...]) -> BundledModel:
     folder = workspace.root / "models" / name
     hashes = {file: sha256_file(folder / file) for file in files}
-    tuned = name in ("reader", "scorer")
+    tuned = name in ("reader", "scorer", "writer")
     data = {"golden": sha256_file(workspace.corpus / "golden.jsonl")} if tuned else {}
     version = hashes[files[0]][:12]
     return BundledModel(name=f"palier-{name}", version=version, licence="Apache-2.0", files=hashes, data=data)
