@@ -288,8 +288,10 @@ def _answered(
     pairs = [(item, answer) for part in answers.values() for item, answer in zip(asked, part, strict=True)]
     table = pd.DataFrame(_outcome(item, answer, encoder) for item, answer in pairs)
     rows = np.tile(folds, len(answers))
-    scores = np.zeros(len(table))
+    scores = np.full(len(table), 0.5)  # of a fold with nothing beside it to learn from
     for fold in np.unique(folds):
+        if (rows == fold).all():
+            continue
         weights = fit_scorer(table[rows != fold], params)
         scores[rows == fold] = predict_scores(weights, table[rows == fold])
     return {

@@ -47,7 +47,7 @@ def params() -> Params:
     loaded = load_params(repository_root() / "params.yaml")
     limits = loaded.version_documents.model_copy(update={"min_golden_questions": 0})
     # By words alone: what the tiny encoder thinks is near is not to decide here.
-    retrieval = loaded.retrieval.model_copy(update={"dense_weight": {"en": 0.0, "fr": 0.0}})
+    retrieval = loaded.retrieval.model_copy(update={"dense_weight": {"en": 0.0, "fr": 0.0}, "wording_weight": 0.0})
     return loaded.model_copy(update={"version_documents": limits, "retrieval": retrieval})
 
 

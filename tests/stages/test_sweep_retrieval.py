@@ -22,6 +22,7 @@ GRID: dict[str, Any] = {
     "overlap_words": (0,),
     "fields": (("title", "headings", "text"), ("text",)),
     "exact_weight": (0.0,),
+    "wording_weight": (0.0,),
     "candidates": (5,),
     "dense_weight": (0.2, 0.8),
     "rrf_constant": (10,),
@@ -37,7 +38,9 @@ def params() -> Params:
     loaded = load_params(repository_root() / "params.yaml")
     documents = loaded.version_documents.model_copy(update={"min_golden_questions": 0, "passage_words": 40})
     sweep = loaded.sweep_retrieval.model_copy(update=GRID)
-    return loaded.model_copy(update={"version_documents": documents, "sweep_retrieval": sweep, "languages": ("en",)})
+    retrieval = loaded.retrieval.model_copy(update={"wording_weight": 0.0})
+    changed = {"version_documents": documents, "sweep_retrieval": sweep, "retrieval": retrieval, "languages": ("en",)}
+    return loaded.model_copy(update=changed)
 
 
 @pytest.fixture

@@ -113,6 +113,8 @@ class Tracker:
     def _reachable(self) -> Iterator[Any]:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+        # What is printed may be JSON for a program: the addresses of runs would spoil it.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         from mlflow.exceptions import MlflowException  # seconds to import: only where it is used
         from mlflow.tracking import MlflowClient
 
