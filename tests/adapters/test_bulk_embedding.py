@@ -106,3 +106,28 @@ def test_no_worker_outlives_a_killed_parent(encoder: OnnxEncoder, tmp_path: Path
     while any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+MAIN_THAT_LOADS_ONCE = """
+import os
+import sys
+from pathlib import Path
+
+assert os.environ.pop("MAY_LOAD", None), "the main module was loaded a second time"
+
+from palier.adapters.bulk_embedding import Workforce, bulk_embedder
+from palier.adapters.onnx_encoder import OnnxEncoder
+
+with bulk_embedder(OnnxEncoder(Path(sys.argv[1])), Workforce("process", 2)) as embed:
+    print(sum(len(block) for block in embed([f"text {i}" for i in range(100)])))
+"""
+
+
+def test_workers_do_not_load_the_main_module(encoder: OnnxEncoder, tmp_path: Path):
+    """Airflow's main module, for one, cannot be loaded within a task."""
+    script = tmp_path / "main_that_loads_once.py"
+    script.write_text(MAIN_THAT_LOADS_ONCE, encoding="utf-8")
+    command = [sys.executable, str(script), str(encoder.folder)]
+    environment = {**os.environ, "MAY_LOAD": "yes"}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert told.stdout == "100\n", told.stderr

@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections import deque
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -102,7 +104,8 @@ def _processes(encoder: OnnxEncoder, n_workers: int) -> Iterator[_Submit]:
     def submit(texts: Sequence[str]) -> Callable[[], Vectors]:
         # Vectors come back in a file: a worker that is killed halfway through a long message would leave the pool
         # waiting for its end for ever, and a file's name is written in one piece.
-        written = pool.submit(_embed_into, Path(exchange.name), encoder.folder, list(texts))
+        with _main_module_hidden():  # a worker is started within, where one is missing
+            written = pool.submit(_embed_into, Path(exchange.name), encoder.folder, list(texts))
         return lambda: _taken(written.result())
 
     try:
@@ -116,6 +119,19 @@ def _processes(encoder: OnnxEncoder, n_workers: int) -> Iterator[_Submit]:
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         exchange.cleanup()
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """A spawned worker runs the program's main module again, which it does not need; in a task of Airflow that module
+    is Airflow's own, and refuses to be loaded without its database.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _prepare_worker() -> None:
