@@ -30,11 +30,12 @@ RUNG: dict[str, Any] = {
 
 
 def params_of(**rerank: int) -> Params:
-    """The repository's params with one heavy rung, and with reranking as told."""
+    """The repository's params with one heavy rung and a guard, and with reranking as told."""
     loaded = load_params(repository_root() / "params.yaml")
     ladder = LadderParams.model_validate({"cpu_usd_per_hour": 0.04, "rungs": {"heavy": RUNG}}, strict=False)
     retrieval = loaded.retrieval.model_copy(update={"rerank": rerank})
-    return loaded.model_copy(update={"ladder": ladder, "retrieval": retrieval})
+    guard = GuardParams(enabled=True, off_topic=True, max_refused=0.01)
+    return loaded.model_copy(update={"ladder": ladder, "retrieval": retrieval, "guard": guard})
 
 
 @pytest.fixture
