@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from bench.answer_choices import scan_retrieval_weights
 from bench.exported_models import exported_encoder, served_reranker
 from bench.report import Metric, QaRow, Report, every, metric, percentile, read_qa, tell
 from bench.retrieval import temporary_index
@@ -118,7 +119,11 @@ def run(
     with temporary_index(client, list(passages.values()), encoder, params) as index:
         retriever = HybridRetriever(client, index, encoder, params.retrieval, served_reranker(params))
         asked = [_retrieved(row, retriever, params.retrieval.k) for row in every(chosen, len(chosen), "retrieve")]
-    return report.write(out, _measure(params, reader, encoder, asked, rng))
+    results = _measure(params, reader, encoder, asked, rng)
+    if asked_titles == "validation":
+        depths = {name: one.passages for name, one in _readers(params).items()}
+        results["choices"] = {"retrieval_weight": scan_retrieval_weights(reader, asked, depths)}
+    return report.write(out, results)
 
 
 def _with_rungs(params: Params, names: Sequence[str]) -> Params:

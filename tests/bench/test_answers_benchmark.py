@@ -75,3 +75,15 @@ def test_only_questions_on_the_titles_asked_for_are_asked(tmp_path: Path, search
     data = write(tmp_path / "a.jsonl", rows)
     content = run([data], tmp_path / "o.json", search_url=search_url, asked_titles="test", rungs=["reader"])
     assert content["results"]["reader"]["retrieved"]["f1"]["n"] == expected
+    assert "choices" not in content["results"]
+
+
+@pytest.mark.service
+@pytest.mark.model
+def test_weights_of_retrieval_are_scanned_on_validation_titles_alone(tmp_path: Path, search_url: str) -> None:
+    data = write(tmp_path / "a.jsonl", [row(i, title=f"Article {i}") for i in range(60)])
+    content = run([data], tmp_path / "o.json", search_url=search_url, asked_titles="validation", rungs=["reader"])
+    scanned = content["results"]["choices"]["retrieval_weight"]["reader"]
+    served = content["results"]["reader"]["retrieved"]["f1_with_unanswerable"]["value"]
+    assert scanned["0"] == pytest.approx(served, abs=1e-3)
+    assert "1000" in scanned
