@@ -119,3 +119,20 @@ def _answer_key(fingerprint: str, item: AskedQuestion, rung: RungParams) -> str:
 def _answer_of(known: Mapping[str, Any]) -> RungAnswer:
     citations = tuple(Citation(**citation) for citation in known["citations"])
     return RungAnswer(**{**known, "citations": citations})
+
+
+def query_row(item: AskedQuestion) -> dict[str, Any]:
+    """What a question asks and what is right for it, as a row of queries.parquet."""
+    row = item.row
+    gold = set(row.get("passage_ids") or ())
+    return {
+        "query_id": row["id"],
+        "query": item.question.text,
+        "lang": row["lang"],
+        "split": row["split"],
+        "kind": row["kind"],
+        "document_id": row["document_id"],
+        "reference": json.dumps(row["answers"], ensure_ascii=False),
+        "answerable": bool(row.get("answerable", row["answers"])),
+        "retrieved_gold": bool(gold & {hit.passage.passage_id for hit in item.hits}),
+    }

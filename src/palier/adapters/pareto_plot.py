@@ -1,6 +1,6 @@
 """Draws quality against price, with the front of the points that nothing beats, as PNG and SVG.
 
-The only home of matplotlib; it knows numbers and labels, not what was measured. Drawn without a display, and the same
+Knows numbers and labels, not what was measured. Drawn without a display, and the same
 points give the same SVG. The price: only the named points carry their names, or nothing could be read.
 """
 

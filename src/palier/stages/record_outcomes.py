@@ -6,7 +6,6 @@ validation questions show that it cannot reach `probation_quality`, the rest of 
 cascade passes it over there. Outcomes that were recorded elsewhere can be taken instead; a judge labels what has none.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from palier.adapters.heavy_rung import heavy_client
 from palier.adapters.judge import Judge, Pair
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reranker import reranker_for
-from palier.adapters.outcome_recorder import Recorder, outcome_row
+from palier.adapters.outcome_recorder import Recorder, outcome_row, query_row
 from palier.adapters.recorded_outcomes import RecordedOutcome, RecordedOutcomes, read_recorded
 from palier.adapters.runtime import load_rungs
 from palier.adapters.search import HybridRetriever, connect
@@ -269,17 +268,4 @@ def _write(workspace: Workspace, recording: Recording) -> None:
 
 
 def _query_row(item: AskedQuestion) -> dict[str, Any]:
-    row = item.row
-    gold = set(row.get("passage_ids") or ())
-    return {
-        "query_id": row["id"],
-        "query": item.question.text,
-        "lang": row["lang"],
-        "split": row["split"],
-        "kind": row["kind"],
-        "document_id": row["document_id"],
-        "topic": topic_features(item.question, item.hits).tolist(),
-        "reference": json.dumps(row["answers"], ensure_ascii=False),
-        "answerable": bool(row.get("answerable", row["answers"])),
-        "retrieved_gold": bool(gold & {hit.passage.passage_id for hit in item.hits}),
-    }
+    return {**query_row(item), "topic": topic_features(item.question, item.hits).tolist()}

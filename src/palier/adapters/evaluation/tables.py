@@ -4,13 +4,12 @@ The same columns whether the outcomes were recorded by `record-outcomes` or aske
 runs over both. Knows no model. The price: a question's columns are repeated for each rung.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from palier.adapters.outcome_recorder import quality
+from palier.adapters.outcome_recorder import quality, query_row
 from palier.domain.answering import AskedQuestion, Hit, Question, RungAnswer
 
 Answers = Callable[[Question, Sequence[Hit]], RungAnswer]
@@ -18,7 +17,7 @@ Answers = Callable[[Question, Sequence[Hit]], RungAnswer]
 
 def outcome_table(asked: Sequence[AskedQuestion], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Outcome ``rows`` joined with their questions; an empty table of the right columns without rows."""
-    queries = pd.DataFrame(map(_query_row, asked))
+    queries = pd.DataFrame(map(query_row, asked))
     if not rows:
         return queries.head(0).assign(model=[], answer=[], correct=[], cites_gold=[], cost_nanousd=[], latency_ms=[])
     return pd.DataFrame(rows).merge(queries, on="query_id", validate="many_to_one")
@@ -41,20 +40,4 @@ def _baseline_row(name: str, item: AskedQuestion, answer: RungAnswer) -> dict[st
         "cites_gold": float(bool(gold & cited)) if gold and answer.text else None,
         "cost_nanousd": answer.cost_nanousd,
         "latency_ms": answer.latency_ms,
-    }
-
-
-def _query_row(item: AskedQuestion) -> dict[str, Any]:
-    row = item.row
-    gold = set(row.get("passage_ids") or ())
-    return {
-        "query_id": row["id"],
-        "query": item.question.text,
-        "lang": row["lang"],
-        "split": row["split"],
-        "kind": row["kind"],
-        "document_id": row["document_id"],
-        "reference": json.dumps(row["answers"], ensure_ascii=False),
-        "answerable": bool(row.get("answerable", row["answers"])),
-        "retrieved_gold": bool(gold & {hit.passage.passage_id for hit in item.hits}),
     }
