@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from palier.adapters import release_commands
@@ -247,7 +246,7 @@ def test_a_planted_worse_reader_is_rolled_back_by_itself(loop: Loop, tmp_path: P
     records = loop.records
     champion = records.active().champion
     assert champion is not None
-    worse = plant_worse_reader(Path(champion.bundle_path), tmp_path / "worse", np.random.default_rng(1))
+    worse = plant_worse_reader(Path(champion.bundle_path), tmp_path / "worse")
     folder, _ = install_bundle(tmp_path / "worse", tmp_path / "releases")
     now = datetime.now(UTC)
     ref = ReleaseRef(worse.release_id, str(folder), worse.corpus_revision, now)

@@ -3,7 +3,6 @@
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import typer
 
 from palier.adapters import release_commands
@@ -20,8 +19,8 @@ app = typer.Typer()
 
 
 @app.command("demo-rollback")
-def demo_rollback(workspace: WorkspaceOption = None, seed: int = 7) -> None:
-    """Start a rollout of the champion with a scrambled reader; nothing but live evidence tells that it is worse."""
+def demo_rollback(workspace: WorkspaceOption = None) -> None:
+    """Start a rollout of the champion with its reader turned wrong; nothing but live evidence tells that."""
     context = open_context(workspace)
     records = Records(context.settings.database_url)
     champion = records.active().champion
@@ -30,7 +29,7 @@ def demo_rollback(workspace: WorkspaceOption = None, seed: int = 7) -> None:
     wait_until_ready(context.settings)
     with tempfile.TemporaryDirectory() as folder:
         worse = Path(folder) / "bundle"
-        plant_worse_reader(Path(champion.bundle_path), worse, np.random.default_rng(seed))
+        plant_worse_reader(Path(champion.bundle_path), worse)
         installed, manifest = install_bundle(worse, context.settings.state_dir / "releases")
     ref = ReleaseRef(manifest.release_id, str(installed), manifest.corpus_revision, utc_now())
     evaluation = {name: interval.model_dump() for name, interval in manifest.evaluation.items()}
