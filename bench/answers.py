@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from bench.answer_choices import scan_retrieval_weights
-from bench.exported_models import exported_encoder, served_reranker
+from bench.exported_models import exported_encoder, exported_verifier, served_reranker
 from bench.report import Metric, QaRow, Report, every, metric, percentile, read_qa, tell
 from bench.retrieval import temporary_index
 from palier.adapters.catalogue import resolve, sha256_file
@@ -42,7 +42,7 @@ from palier.domain.baselines import best_overlap_sentence
 from palier.domain.bootstrap import Interval, statistic_interval
 from palier.domain.documents import Lang, Passage
 from palier.domain.money import usd
-from palier.domain.scoring import features
+from palier.domain.scoring import Verifier, features
 from palier.domain.text_metrics import best_exact_match, best_f1, no_answer_f1
 from palier.domain.title_split import Split, title_split
 from palier.errors import InputError
@@ -192,7 +192,7 @@ def _measure(
     alone = _with_gold(params, reader, asked)
     gold = _quality_metrics(asked, alone, rng)
     results: dict[str, Any] = {"best_overlap_sentence": _plain(asked, rng)}
-    said = _answered(params, reader, encoder, asked, folds)
+    said = _answered(params, reader, (encoder, exported_verifier(params)), asked, folds)
     for name, answered in said.items():
         results[name] = {
             "gold": gold,
@@ -281,7 +281,7 @@ def _with_gold(params: Params, reader: OnnxReader, asked: Sequence[Asked]) -> li
 def _answered(
     params: Params,
     reader: OnnxReader,
-    encoder: OnnxEncoder,
+    judges: tuple[OnnxEncoder, Verifier | None],
     asked: Sequence[Asked],
     folds: NDArray[np.int64],
 ) -> dict[str, Answered]:
@@ -291,7 +291,7 @@ def _answered(
         rung = ReaderRung(name, reader, one.passages, params.ladder.cpu_usd_per_hour, one.retrieval_weight)
         answers[name] = [rung.answer(item.question, item.hits) for item in every(asked, len(asked), name)]
     pairs = [(item, answer) for part in answers.values() for item, answer in zip(asked, part, strict=True)]
-    table = pd.DataFrame(_outcome(item, answer, encoder) for item, answer in pairs)
+    table = pd.DataFrame(_outcome(item, answer, *judges) for item, answer in pairs)
     rows = np.tile(folds, len(answers))
     scores = np.full(len(table), 0.5)  # of a fold with nothing beside it to learn from
     for fold in np.unique(folds):
@@ -305,7 +305,7 @@ def _answered(
     }
 
 
-def _outcome(item: Asked, answer: RungAnswer, encoder: OnnxEncoder) -> dict[str, Any]:
+def _outcome(item: Asked, answer: RungAnswer, encoder: OnnxEncoder, verifier: Verifier | None) -> dict[str, Any]:
     """What the scorer learns from, as `record-outcomes` writes it; rows are told apart by title and id."""
     return {
         "query_id": f"{item.row.title}/{item.row.id}",
@@ -314,7 +314,7 @@ def _outcome(item: Asked, answer: RungAnswer, encoder: OnnxEncoder) -> dict[str,
         "answer": answer.text,
         "correct": item.quality(answer.text),
         "cost_nanousd": answer.cost_nanousd,
-        "features": features(item.question, item.hits, answer, encoder).tolist(),
+        "features": features(item.question, item.hits, answer, encoder, verifier).tolist(),
     }
 
 

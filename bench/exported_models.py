@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.report import tell
 from palier.adapters.catalogue import load_catalogue, resolve
-from palier.adapters.onnx_reranker import OnnxReranker
+from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
 from palier.params import Params, TrainEncoderParams
 from palier.settings import repository_root
 
@@ -37,18 +37,32 @@ def exported_reranker(params: TrainEncoderParams) -> Path | None:
         return None
 
     def export(folder: Path) -> None:
-        from palier.adapters.torch_reranker import export_reranker, starter_reranker
+        from palier.adapters.torch_cross_encoder import export_cross_encoder, starter_cross_encoder
 
         base = resolve(params.base)
-        export_reranker(starter_reranker(base, resolve(name)), base, folder)
+        export_cross_encoder(starter_cross_encoder(base, resolve(name)), base, folder)
 
     return _kept("rerankers", [params.base, name], export)
 
 
-def served_reranker(params: Params) -> OnnxReranker | None:
+def exported_verifier(params: Params) -> OnnxCrossEncoder | None:
+    """The verifier of `train_reader.verifier`; None without one."""
+    name, base = params.train_reader.verifier, params.train_reader.base
+    if name is None:
+        return None
+
+    def export(folder: Path) -> None:
+        from palier.adapters.torch_cross_encoder import export_cross_encoder, starter_cross_encoder
+
+        export_cross_encoder(starter_cross_encoder(resolve(base), resolve(name)), resolve(base), folder)
+
+    return OnnxCrossEncoder(_kept("verifiers", [base, name], export))
+
+
+def served_reranker(params: Params) -> OnnxCrossEncoder | None:
     """The reranker that ``params`` would serve with; None where no language reranks, or there is none."""
     folder = exported_reranker(params.train_encoder) if params.retrieval.reranks else None
-    return OnnxReranker(folder) if folder else None
+    return OnnxCrossEncoder(folder) if folder else None
 
 
 def _kept(kind: str, names: list[str | None], export: Callable[[Path], None]) -> Path:

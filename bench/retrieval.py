@@ -43,8 +43,8 @@ from bench.report import QaRow, Report, read_qa, tell
 from bench.retrieval_choices import scan_choices
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.embedding_cache import embed_remembered
+from palier.adapters.onnx_cross_encoder import MODEL, OnnxCrossEncoder
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reranker import MODEL, OnnxReranker
 from palier.adapters.search import Encoder, HybridRetriever, connect, search_many, wait_ready
 from palier.adapters.search_bodies import dense_body, lexical_body
 from palier.adapters.search_index import (
@@ -72,7 +72,7 @@ class Models:
     """What is measured."""
 
     encoder: OnnxEncoder
-    reranker: OnnxReranker | None
+    reranker: OnnxCrossEncoder | None
     reranker_sha256: str | None
 
 
@@ -121,7 +121,7 @@ def _models(params: Params, encoder_folder: Path | None, reranker_folder: Path |
     folder = reranker_folder or exported_reranker(section)
     if folder is None:
         return Models(encoder, None, None)
-    return Models(encoder, OnnxReranker(folder), sha256_file(folder / MODEL))
+    return Models(encoder, OnnxCrossEncoder(folder), sha256_file(folder / MODEL))
 
 
 def _reranking(retrieval: RetrievalParams, models: Models) -> RetrievalParams:

@@ -41,8 +41,8 @@ from bench.scale_speed import (
 from bench.scale_texts import TextStream
 from palier.adapters.bulk_embedding import EmbedBlocks, Workforce, bulk_embedder, n_cores
 from palier.adapters.embedding_cache import EmbeddingCache
+from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reranker import OnnxReranker
 from palier.adapters.search import HybridRetriever, connect, search_many, wait_ready
 from palier.adapters.search_bodies import dense_body, lexical_body
 from palier.adapters.search_index import create_index, delete_indexes, fill_index, index_mapping
@@ -130,7 +130,7 @@ def run(
     params = load_params(repository_root() / "params.yaml")
     encoder_folder = encoder_folder or exported_encoder(params.train_encoder.base, params.train_encoder.starter)
     encoder = OnnxEncoder(encoder_folder)
-    reranker = OnnxReranker(reranker_folder) if reranker_folder else None
+    reranker = OnnxCrossEncoder(reranker_folder) if reranker_folder else None
     report = Report("scale", _told(params, encoder, max_passages, minutes, seed))
     rng = np.random.default_rng(seed)
     stream = TextStream(data, PASSAGE_WORDS)
@@ -286,7 +286,7 @@ class _Asker:
         client: Elasticsearch,
         index: str,
         encoder: OnnxEncoder,
-        reranker: OnnxReranker | None,
+        reranker: OnnxCrossEncoder | None,
         params: Params,
         search_url: str,
     ) -> None:

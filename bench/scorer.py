@@ -4,8 +4,9 @@
 (passages of the same articles are searched in memory, over two passages, each fourth question over ten as well).
 Measured are the committed starter scorer as it is (`starter`: a fresh workspace), the same fitted on the other four
 fifths of articles (`fitted`: a workspace that has golden questions), the one for answers from elsewhere (`outsider`),
-and what a reader knows of itself: its margin, its span's logit, its gap to the second reading. AUC is against "quality
-of at least one half", ECE over ten bins of equal count against quality, both over answers and abstentions together.
+and what a reader knows of itself: its margin, its span's logit, its gap to the second reading. `auc_of_verifier`
+is what the verifier's mark adds to the other numbers. AUC is against "quality of at least one half", ECE over ten bins
+of equal count against quality, both over answers and abstentions together.
 `domains` leaves each file out of the fit, without a starter, and measures on it.
 
 The price: one reader is all that speaks here; agreement between unlike rungs is not measured.
@@ -13,7 +14,7 @@ The price: one reader is all that speaks here; agreement between unlike rungs is
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from bench.answers import exported_starter
-from bench.exported_models import exported_encoder
+from bench.exported_models import exported_encoder, exported_verifier
 from bench.report import QaRow, Report, percentile, read_qa, tell
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_encoder import OnnxEncoder
@@ -30,7 +31,7 @@ from palier.adapters.onnx_reader import MODEL, OnnxReader
 from palier.adapters.recent_vectors import RecentVectors
 from palier.adapters.scorer_rows import ScoredRow, answered_rows
 from palier.adapters.scorer_training import fit_head, fold_of
-from palier.domain.scoring import ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
+from palier.domain.scoring import ALL_FEATURES, ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
 from palier.domain.title_split import title_split
 from palier.errors import InputError
 from palier.params import Params, load_params
@@ -66,7 +67,7 @@ def run(
     report = Report("scorer", told)
     questions = _read(data, max_questions, report, rng)
     recent = RecentVectors(encoder, size=100_000)
-    rows = answered_rows(questions, OnnxReader(reader_folder), recent, _tell_progress)
+    rows = answered_rows(questions, OnnxReader(reader_folder), recent, exported_verifier(params), _tell_progress)
     return report.write(out, _results(rows, params, rng))
 
 
@@ -103,6 +104,7 @@ def _results(rows: Sequence[ScoredRow], params: Params, rng: np.random.Generator
     scores: dict[str, Floats] = {
         "fitted": _out_of_fold(rows, folds, starter, held),
         "fitted_without_starter": _out_of_fold(rows, folds, None, held),
+        "fitted_without_verifier": _out_of_fold([_unverified(row) for row in rows], folds, None, held),
         "reader_margin": np.array([row.signals.get("margin", -20.0) for row in rows]),
         "span_logit": np.array([row.signals.get("margin", -20.0) + row.signals.get("null", 0.0) for row in rows]),
         "gap_to_second": np.array([row.signals.get("second", 0.0) for row in rows]),
@@ -117,6 +119,8 @@ def _results(rows: Sequence[ScoredRow], params: Params, rng: np.random.Generator
     results["auc_over"] = {
         name: _difference(best, scores[name], quality, rng) for name in ("reader_margin", "span_logit", "gap_to_second")
     }
+    without = scores["fitted_without_verifier"]
+    results["auc_of_verifier"] = _difference(scores["fitted_without_starter"], without, quality, rng)
     results["domains"] = _domains(rows, held, rng)
     results["share_answered"] = round(float(np.mean([row.answered for row in rows])), 4)
     results["mean_quality"] = round(float(quality.mean()), 4)
@@ -129,6 +133,13 @@ def _starter(params: Params) -> ScorerWeights | None:
         return None
     path = resolve(params.train_scorer.starter) / "scorer.json"
     return ScorerWeights.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _unverified(row: ScoredRow) -> ScoredRow:
+    """The same answer as a scorer without a verifier sees it."""
+    vector = row.vector.copy()
+    vector[ALL_FEATURES.index("verified")] = 0.0
+    return replace(row, vector=vector)
 
 
 def _head(weights: ScorerWeights, row: ScoredRow, name: str) -> LogisticHead:
@@ -201,12 +212,14 @@ def _interval(value: float, values: Sequence[float], n: int) -> dict[str, float]
 
 
 def _times(rows: Sequence[ScoredRow], starter: ScorerWeights | None) -> dict[str, float | None]:
-    """Milliseconds of a head on numbers that are there; the vectors that some rest on are embedded before."""
+    """Milliseconds of the numbers (the question's embedding is remembered from retrieval), and of a head on them."""
+    made = [row.features_ms for row in rows]
+    times: dict[str, float | None] = {"features_ms_p50": percentile(made, 50), "features_ms_p95": percentile(made, 95)}
     if starter is None:
-        return {}
+        return times
     spent = []
     for row in rows[:500]:
         started = time.perf_counter()
         _head(starter, row, READER).predict(row.vector)
         spent.append(1000 * (time.perf_counter() - started))
-    return {"head_ms_p50": percentile(spent, 50), "head_ms_p95": percentile(spent, 95)}
+    return times | {"head_ms_p50": percentile(spent, 50), "head_ms_p95": percentile(spent, 95)}

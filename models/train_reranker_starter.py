@@ -28,11 +28,11 @@ from training_rows import Row, content_of, read_rows
 from palier.adapters.catalogue import resolve
 from palier.adapters.encoder_training import bm25_scores
 from palier.adapters.low_rank import press
+from palier.adapters.onnx_cross_encoder import CONFIG, CrossEncoderConfig, PairCutter
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reranker import CONFIG, PairCutter, RerankerConfig
 from palier.adapters.reader_adapter import starter_reader
+from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder
 from palier.adapters.torch_encoder import STARTER_FILE
-from palier.adapters.torch_reranker import CrossEncoder, bare_reranker
 from palier.adapters.workspace import write_json
 from palier.domain import ranking_metrics
 
@@ -184,7 +184,7 @@ def validation(model: CrossEncoder, cutter: PairCutter, checks: dict[str, list[C
 
 def from_reader(base: Path, n_layers: int, seed: int, dropout: float) -> CrossEncoder:
     """A reranker whose embeddings and layers are the first ones of the starter reader."""
-    model = bare_reranker(base, n_layers, seed, dropout=dropout)
+    model = bare_cross_encoder(base, n_layers, seed, dropout=dropout)
     reader = starter_reader(base, resolve("reader-starter"), seed).state_dict()
     model.load_state_dict({name: reader.get(name, weight) for name, weight in model.state_dict().items()})
     return model
@@ -192,10 +192,10 @@ def from_reader(base: Path, n_layers: int, seed: int, dropout: float) -> CrossEn
 
 def finish(args: argparse.Namespace, base: Path) -> None:
     """Press the weights in ``args.work`` against the base."""
-    before, after = bare_reranker(base, args.layers, 0).state_dict(), load_file(args.work / WEIGHTS)
+    before, after = bare_cross_encoder(base, args.layers, 0).state_dict(), load_file(args.work / WEIGHTS)
     args.out.mkdir(parents=True, exist_ok=True)
     save_file(press(before, after, args.rank, whole=("head.",)), args.out / STARTER_FILE)
-    write_json(args.out / CONFIG, RerankerConfig(layers=args.layers).model_dump())
+    write_json(args.out / CONFIG, CrossEncoderConfig(layers=args.layers).model_dump())
 
 
 def main() -> None:
@@ -221,7 +221,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     base = resolve("all-minilm-l6-v2")
     if not args.finish_only:
-        teacher = bare_reranker(base, args.teacher_layers, 0) if args.teacher else None
+        teacher = bare_cross_encoder(base, args.teacher_layers, 0) if args.teacher else None
         if teacher:
             teacher.load_state_dict(load_file(args.teacher))
             teacher.eval()

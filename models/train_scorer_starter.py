@@ -1,6 +1,7 @@
 """Makes the committed scorer from public question sets; run it to make `models/scorer-starter/` again.
 
-    python models/train_scorer_starter.py --data DIR --encoder FOLDER --reader FOLDER --out models/scorer-starter
+    python models/train_scorer_starter.py --data DIR --encoder FOLDER --reader FOLDER --verifier FOLDER \
+        --out models/scorer-starter
 
 The reader (``--reader``: the starter as int8 ONNX, as ``--encoder``) answers questions of validation articles, which it
 has not seen in training; test articles are not read. Two heads come out for answers and two for abstentions: of a
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from training_rows import read_rows
 
+from palier.adapters.onnx_cross_encoder import verifier_in
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.recent_vectors import RecentVectors
@@ -59,6 +61,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True, help="the starter encoder as int8 ONNX")
     parser.add_argument("--reader", type=Path, required=True, help="the starter reader as int8 ONNX")
+    parser.add_argument("--verifier", type=Path, required=True, help="the starter verifier as int8 ONNX")
     parser.add_argument("--out", type=Path, required=True, help="scorer.json goes here")
     parser.add_argument("--questions", type=int, default=1000, help="of each language")
     parser.add_argument("--regularisation", type=float, default=3.0)
@@ -66,7 +69,7 @@ def main() -> None:
     args = parser.parse_args()
     questions = sample(read_rows(args.data, ["validation"]), args.questions, np.random.default_rng(args.seed))
     encoder = RecentVectors(OnnxEncoder(args.encoder), size=100_000)
-    rows = answered_rows(questions, OnnxReader(args.reader), encoder, tell)
+    rows = answered_rows(questions, OnnxReader(args.reader), encoder, verifier_in(args.verifier), tell)
     heads = {
         answered: {rung: head_of(rows, answered, rung, args.regularisation) for rung in (READER, ANY_RUNG)}
         for answered in (True, False)

@@ -160,6 +160,7 @@ class SweepRetrievalParams(Section):
 
 class TrainReaderParams(Section):
     starter: str | None
+    verifier: str | None = None
     base: str
     epochs: Annotated[int, Field(ge=0)]
     learning_rate: Annotated[float, Field(gt=0)]

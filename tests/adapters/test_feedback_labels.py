@@ -78,7 +78,7 @@ def params(**scorer: object) -> Params:
 
 
 def recorded(workspace: Workspace, labels: Sequence[AnswerLabel], languages: Sequence[str] = ("en",)) -> pd.DataFrame:
-    recorder = Recorder(params(), workspace, Letters())
+    recorder = Recorder(params(), workspace, Letters(), None)
     return record_labels(params(), labels, OnePassage(), [(LastWord(), languages)], recorder, lambda *_: None)
 
 

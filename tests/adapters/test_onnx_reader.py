@@ -1,6 +1,9 @@
 """The served reader: real weights (a reader trained for seconds), real ONNX, real offsets."""
 
+import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from palier.adapters.catalogue import resolve
 from palier.adapters.int8_export import FLOAT_MODEL
 from palier.adapters.low_rank import merge_pressed
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
+from palier.adapters.outcome_recorder import answer_of
 from palier.adapters.reader_adapter import merged, press_reader, with_lora
 from palier.adapters.reader_exam import ExamAnswer, ExamQuestion, best_threshold, exam_metrics, sit_exam
 from palier.adapters.reader_export import export_reader
@@ -16,6 +20,7 @@ from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.reader_training import TrainingPlan, train_reader
 from palier.adapters.reader_windows import WindowCutter
 from palier.adapters.torch_reader import SpanReader, bare_reader, training_windows
+from palier.adapters.workspace import write_json
 from palier.domain.answering import Hit, Question, Turn
 from palier.domain.documents import Passage
 from palier.domain.reading_tasks import ReadingTask
@@ -138,6 +143,21 @@ def test_the_rung_cites_the_sentence(reader: OnnxReader) -> None:
     assert answer.citations[0].quote == "The shop in York closes at 10:30 on Mondays."
     assert answer.cost_nanousd > 0
     assert set(answer.signals) == {"margin", "null", "second"}
+
+
+def test_what_is_withheld_is_told_to_the_scorer_alone(folder: Path, tmp_path: Path) -> None:
+    """Under a threshold that nothing reaches the rung says nothing, and keeps what it would have said."""
+    strict = shutil.copytree(folder, tmp_path / "strict")
+    config = ReaderConfig.model_validate_json((strict / CONFIG).read_text(encoding="utf-8"))
+    write_json(strict / CONFIG, config.model_copy(update={"null_threshold": 1000.0}).model_dump())
+    passage = Passage("p", "en/york", "en", "Opening hours", "York", _content("York", 10), 1, 1)
+    rung = ReaderRung("reader", OnnxReader(strict), 2, 0.04)
+    answer = rung.answer(Question("When does York close?", "en"), [Hit(passage, 1.0)])
+    assert (answer.text, answer.citations) == ("", ())
+    assert answer.withheld is not None
+    assert (answer.withheld[0], answer.withheld[1].passage_id) == ("10:30", "p")
+    remembered = json.loads(json.dumps(asdict(answer)))
+    assert answer_of(remembered) == answer
 
 
 def test_a_follow_up_is_read_with_what_came_before(reader: OnnxReader) -> None:

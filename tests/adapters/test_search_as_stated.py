@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from elasticsearch import Elasticsearch
 
+from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reranker import OnnxReranker
 from palier.adapters.search import HybridRetriever
 from palier.adapters.search_index import create_index, delete_indexes, fill_index, finish_index, index_mapping
 from palier.domain.answering import Question
@@ -61,8 +61,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> OnnxEncoder:
 
 
 @pytest.fixture(scope="module")
-def reranker(tmp_path_factory: pytest.TempPathFactory) -> OnnxReranker:
-    return OnnxReranker(write_tiny_reranker(tmp_path_factory.mktemp("reranker"), WORDS))
+def reranker(tmp_path_factory: pytest.TempPathFactory) -> OnnxCrossEncoder:
+    return OnnxCrossEncoder(write_tiny_reranker(tmp_path_factory.mktemp("reranker"), WORDS))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def index(client: Elasticsearch, encoder: OnnxEncoder) -> Iterator[str]:
 
 
 @pytest.fixture
-def retriever(client: Elasticsearch, index: str, encoder: OnnxEncoder, reranker: OnnxReranker) -> HybridRetriever:
+def retriever(client: Elasticsearch, index: str, encoder: OnnxEncoder, reranker: OnnxCrossEncoder) -> HybridRetriever:
     return HybridRetriever(client, index, encoder, PARAMS, reranker)
 
 

@@ -8,8 +8,8 @@ import pytest
 from elasticsearch import Elasticsearch
 from numpy.typing import NDArray
 
+from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reranker import OnnxReranker
 from palier.adapters.search import HybridRetriever
 from palier.adapters.search_index import create_index, delete_indexes, fill_index, finish_index, index_mapping
 from palier.domain.answering import Question
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.service
 class Watched:
     """A reranker that remembers what it was asked."""
 
-    def __init__(self, reranker: OnnxReranker) -> None:
+    def __init__(self, reranker: OnnxCrossEncoder) -> None:
         self._reranker = reranker
         self.read: list[list[str]] = []
 
@@ -52,7 +52,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> OnnxEncoder:
 
 @pytest.fixture
 def reranker(tmp_path_factory: pytest.TempPathFactory) -> Watched:
-    return Watched(OnnxReranker(write_tiny_reranker(tmp_path_factory.mktemp("reranker"), WORDS)))
+    return Watched(OnnxCrossEncoder(write_tiny_reranker(tmp_path_factory.mktemp("reranker"), WORDS)))
 
 
 @pytest.fixture(scope="module")

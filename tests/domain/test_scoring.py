@@ -173,3 +173,35 @@ def test_without_passages_the_same_numbers_are_made():
     values = features(Question("When?", "en"), [], RungAnswer("heavy", "At noon, I think."), CountEncoder())
     told = dict(zip(FEATURES, values, strict=True))
     assert (told["top_score"], told["grounded"], told["coverage"], told["hedges"]) == (0, 0, 0, 1)
+
+
+class Doubter:
+    """A verifier that marks a claim by how long it is, and remembers what it read."""
+
+    def __init__(self) -> None:
+        self.read: list[tuple[str, str]] = []
+
+    def score(self, question, texts):
+        self.read += [(question, text) for text in texts]
+        return np.array([-float(len(text)) for text in texts], dtype=np.float32)
+
+
+def test_a_verifier_marks_what_is_said_or_else_what_was_withheld():
+    doubter, question = Doubter(), Question("How much is the Margherita?", "en")
+    place = FEATURES.index("verified")
+    said = features(question, HITS, RungAnswer("reader", "£9", (CITED,)), CountEncoder(), doubter)
+    assert said[place] == -len(doubter.read[0][1])
+    assert doubter.read[0][1].startswith("£9 | ")
+    silent = features(question, HITS, RungAnswer("reader", ""), CountEncoder(), doubter)
+    assert silent[place] == 0
+    assert len(doubter.read) == 1
+    swallowed = features(question, HITS, RungAnswer("reader", "", withheld=("£8", CITED)), CountEncoder(), doubter)
+    assert doubter.read[1][1].startswith("£8 | ")
+    assert swallowed[place] < 0
+
+
+def test_the_verifiers_mark_counts_in_the_score():
+    weights = ScorerWeights(answered={"reader": head({"verified": 0.1})}, abstained={"reader": constant(0.5)})
+    answer, question = RungAnswer("reader", "£9", (CITED,)), Question("How much is the Margherita?", "en")
+    doubted = LearnedScorer(weights, CountEncoder(), Doubter()).score(question, HITS, answer, [])
+    assert doubted < LearnedScorer(weights, CountEncoder()).score(question, HITS, answer, []) == 0.5

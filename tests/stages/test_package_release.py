@@ -1,4 +1,5 @@
-"""A release carries the reranker exactly where its retrieval reranks, and what was packaged can be loaded."""
+"""A release carries the reranker exactly where its retrieval reranks, the verifier where there is one, and what was
+packaged can be loaded."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,7 +94,7 @@ def settings_of(tmp_path: Path) -> Settings:
 def test_a_release_that_reranks_carries_the_reranker(workspace: Path, tmp_path: Path):
     write_tiny_reranker(Workspace(workspace).reranker, ["price"])
     made = package_release.run(params_of(en=5), workspace, git_sha="abc", now=NOW)
-    assert verify_bundle(made.bundle).models["reranker"].files.keys() == set(package_release.RERANKER_FILES)
+    assert verify_bundle(made.bundle).models["reranker"].files.keys() == set(package_release.CROSS_ENCODER_FILES)
     assert made.manifest.retrieval.rerank == {"en": 5}
     load_release(made.bundle, settings_of(tmp_path))
     (made.bundle / "models" / "reranker" / "model.onnx").write_bytes(b"another model")
@@ -113,6 +114,16 @@ def test_a_reranker_that_is_asked_for_and_absent_is_named(workspace: Path):
     with pytest.raises(NotReadyError, match=r"retrieval\.rerank is \{'fr': 3\}.*reranker lacks model\.onnx.*train-enc"):
         package_release.run(params_of(fr=3), workspace, git_sha="abc", now=NOW)
     assert not Workspace(workspace).release.exists()
+
+
+def test_a_release_carries_the_verifier_that_its_scorer_hears(workspace: Path, tmp_path: Path):
+    write_tiny_reranker(Workspace(workspace).verifier, ["price"])
+    made = package_release.run(params_of(), workspace, git_sha="abc", now=NOW)
+    assert verify_bundle(made.bundle).models["verifier"].files.keys() == set(package_release.CROSS_ENCODER_FILES)
+    load_release(made.bundle, settings_of(tmp_path))
+    (made.bundle / "models" / "verifier" / "model.onnx").unlink()
+    with pytest.raises(IntegrityError, match="verifier"):
+        load_release(made.bundle, settings_of(tmp_path))
 
 
 def test_a_release_carries_its_guard_and_one_without_loads_none(workspace: Path, tmp_path: Path):

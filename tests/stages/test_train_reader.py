@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from palier.adapters.onnx_cross_encoder import verifier_in
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.workspace import Workspace, write_jsonl
 from palier.errors import DataGateError, NotReadyError
 from palier.params import Params, load_params
 from palier.settings import repository_root
 from palier.stages import train_reader
+from tests.adapters.tiny_reranker import write_tiny_reranker
 
 pytestmark = pytest.mark.model
 
@@ -35,6 +37,7 @@ def tiny_params() -> Params:
     params = load_params(repository_root() / "params.yaml")
     changes: dict[str, Any] = {
         "starter": None,
+        "verifier": None,
         "epochs": 4,
         "batch_size": 4,
         "lora_rank": 8,
@@ -114,12 +117,27 @@ def test_a_killed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
 def test_what_is_written_can_be_served(tmp_path: Path) -> None:
     """The folder holds the model, its config with the chosen threshold, and the adapter; it reads."""
     root = make_tiny_workspace(tmp_path)
-    result = train_reader.run(tiny_params(), root, lambda *_: None)
+    params = tiny_params()
+    named = params.train_reader.model_copy(update={"verifier": "verifier-starter"})
+    result = train_reader.run(params.model_copy(update={"train_reader": named}), root, lambda *_: None)
     reader = OnnxReader(Workspace(root).reader)
     assert reader.config.null_threshold == result.metrics["null_threshold"]
     assert reader.read("When does York close?", ["York closes at 10:30."])
     names = {path.name for path in (Workspace(root).reader).iterdir()}
     assert names == {"model.onnx", "tokenizer.json", "config.json", "adapter", "metrics.json"}
+    right, wrong = verifier_in(Workspace(root).verifier).score(
+        "When does York close?", ["10:30 | York | York closes at 10:30.", "Mondays | Leeds | It rains on Mondays."]
+    )
+    assert right > wrong
+
+
+def test_without_a_verifier_its_folder_is_there_and_empty(tmp_path: Path) -> None:
+    """DVC wants each output of a stage; what reads the folder finds no verifier in it."""
+    root = make_tiny_workspace(tmp_path)
+    write_tiny_reranker(Workspace(root).verifier, ["york"])  # of an earlier run
+    train_reader.run(tiny_params(), root, lambda *_: None)
+    assert Workspace(root).verifier.is_dir()
+    assert verifier_in(Workspace(root).verifier) is None
 
 
 def test_a_training_set_without_answers_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from palier.adapters.workspace import Workspace
 from palier.adapters.writer_rung import writer_hashes
 from palier.domain.answering import AskedQuestion, Citation, Rung, RungAnswer
 from palier.domain.money import usd
-from palier.domain.scoring import TextEncoder, features
+from palier.domain.scoring import TextEncoder, Verifier, features
 from palier.domain.text_metrics import best_f1
 from palier.params import Params, ReaderRung, RungParams, WriterRung
 
@@ -28,10 +28,11 @@ N_THREADS = 2
 class Recorder:
     """Asks a rung what is not remembered, and counts."""
 
-    def __init__(self, params: Params, workspace: Workspace, encoder: TextEncoder) -> None:
+    def __init__(self, params: Params, workspace: Workspace, encoder: TextEncoder, verifier: Verifier | None) -> None:
         self._params = params
         self._workspace = workspace
         self._encoder = encoder
+        self._verifier = verifier
         self._memories: dict[str, Remembered] = {}
         self.n_asked = 0
         self.n_remembered = 0
@@ -47,11 +48,11 @@ class Recorder:
             known = memory.get(key)
             if known is not None:
                 self.n_remembered += 1
-                return outcome_row(item, _answer_of(known), self._encoder)
+                return outcome_row(item, answer_of(known), self._encoder, self._verifier)
             answer = rung.answer(item.question, item.hits)
             memory.put(key, asdict(answer))
             self.n_asked += 1
-            return outcome_row(item, answer, self._encoder)
+            return outcome_row(item, answer, self._encoder, self._verifier)
 
         rows = []
         with ThreadPoolExecutor(N_THREADS) as pool:
@@ -67,7 +68,11 @@ class Recorder:
 
 
 def outcome_row(
-    item: AskedQuestion, answer: RungAnswer, encoder: TextEncoder, correct: float | None = None
+    item: AskedQuestion,
+    answer: RungAnswer,
+    encoder: TextEncoder,
+    verifier: Verifier | None,
+    correct: float | None = None,
 ) -> dict[str, Any]:
     """One row of outcomes.parquet; ``correct`` (0..1) where it is known, else measured against the golden answers."""
     gold = set(item.row.get("passage_ids") or ())
@@ -81,7 +86,7 @@ def outcome_row(
         "cost_nanousd": answer.cost_nanousd,
         "cost_usd": usd(answer.cost_nanousd),
         "latency_ms": answer.latency_ms,
-        "features": features(item.question, item.hits, answer, encoder).tolist(),
+        "features": features(item.question, item.hits, answer, encoder, verifier).tolist(),
     }
 
 
@@ -116,9 +121,12 @@ def _answer_key(fingerprint: str, item: AskedQuestion, rung: RungParams) -> str:
     return content_key(fingerprint, item.question.text, item.question.lang, turns, read, weighed)
 
 
-def _answer_of(known: Mapping[str, Any]) -> RungAnswer:
+def answer_of(known: Mapping[str, Any]) -> RungAnswer:
+    """An answer again from what `asdict` made of it, by way of JSON."""
     citations = tuple(Citation(**citation) for citation in known["citations"])
-    return RungAnswer(**{**known, "citations": citations})
+    withheld = known.get("withheld")
+    kept = (withheld[0], Citation(**withheld[1])) if withheld else None
+    return RungAnswer(**{**known, "citations": citations, "withheld": kept})
 
 
 def query_row(item: AskedQuestion) -> dict[str, Any]:

@@ -57,6 +57,9 @@ class ReaderRung:
             signals=_signals(readings, question) if best else {},
             cost_nanousd=cpu_cost_nanousd(busy, self._usd_per_hour),
             latency_ms=1000 * latency,
+            withheld=(plain_answer(best.text), _citation(best, used[best.passage_index]))
+            if best and not said
+            else None,
         )
 
     def _belief(self, reading: Reading, used: Sequence[Hit]) -> float:

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from palier.adapters.catalogue import resolve, verify_files
 from palier.adapters.heavy_rung import HeavyRung, heavy_client
+from palier.adapters.onnx_cross_encoder import reranker_for, verifier_in
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import MODEL as READER_FILE
 from palier.adapters.onnx_reader import OnnxReader
-from palier.adapters.onnx_reranker import reranker_for
 from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.recent_vectors import RecentVectors
 from palier.adapters.release_index import ReleaseIndex
@@ -86,7 +86,7 @@ def load_release(bundle: Path, settings: Settings) -> LoadedRelease:
         manifest=manifest,
         retriever=_load_retriever(manifest, encoder, models / "reranker", settings),
         rungs=load_rungs(manifest.ladder, models, manifest.prompt, settings),
-        scorer=LearnedScorer(weights, recent),
+        scorer=LearnedScorer(weights, recent, verifier_in(models / "verifier")),
         encoder=recent,
         guard=_load_guard(manifest, models / "guard", recent),
     )

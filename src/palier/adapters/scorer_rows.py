@@ -5,6 +5,7 @@ Passages of the same articles are searched in memory, so that wrong ones are nea
 speaks here, only the reader with two and with ten passages.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,13 @@ from palier.adapters.question_pools import Pool, hits_of
 from palier.adapters.reader_rung import ReaderRung
 from palier.domain.answering import Hit, Question, RungAnswer
 from palier.domain.documents import Lang, Passage, sha256_text
-from palier.domain.scoring import TextEncoder, agreement_features, features
+from palier.domain.scoring import TextEncoder, Verifier, agreement_features, features
 from palier.domain.text_metrics import best_f1
 
 DENSE_WEIGHT: Mapping[Lang, float] = {"en": 0.45, "fr": 0.25}
 WIDTHS: Mapping[str, int] = {"reader": 2, "reader_wide": 10}
+RETRIEVAL_WEIGHT = 8.0
+"""As `params.yaml` ships its reader rungs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +38,32 @@ class ScoredRow:
     vector: NDArray[np.float64]
     quality: float
     signals: Mapping[str, float]
+    features_ms: float
+    """Processor time that this thread spent on the numbers: the answer's embedding and the verifier, above all."""
 
 
 def answered_rows(
     rows: Sequence[Mapping[str, Any]],
     reader: OnnxReader,
     encoder: TextEncoder,
+    verifier: Verifier | None,
     progress: Callable[[int, int], None],
     wide_every: int = 4,
 ) -> list[ScoredRow]:
     """Answers of a reader over two passages to QA ``rows`` (with a key ``domain``), and of one over ten to each
     ``wide_every``-th question, that one beside the first's answer.
     """
-    rungs = {name: ReaderRung(name, reader, n_passages, 0.0) for name, n_passages in WIDTHS.items()}
+    rungs = {name: ReaderRung(name, reader, n_passages, 0.0, RETRIEVAL_WEIGHT) for name, n_passages in WIDTHS.items()}
     found: list[ScoredRow] = []
     for lang in ("en", "fr"):
         own = [row for row in rows if row["lang"] == lang]
         for place, (row, hits) in enumerate(_retrieved(own, lang, encoder)):
             question = Question(row["question"], lang)
             first = rungs["reader"].answer(question, hits)
-            found.append(_row(row, question, hits, first, [], encoder))
+            found.append(_row(row, question, hits, first, [], encoder, verifier))
             if place % wide_every == 0:
                 wide = rungs["reader_wide"].answer(question, hits)
-                found.append(_row(row, question, hits, wide, [first.text], encoder))
+                found.append(_row(row, question, hits, wide, [first.text], encoder, verifier))
             progress(len(found), len(rows))
     return found
 
@@ -86,9 +92,12 @@ def _row(
     answer: RungAnswer,
     earlier: Sequence[str],
     encoder: TextEncoder,
+    verifier: Verifier | None,
 ) -> ScoredRow:
-    alone = features(question, hits, answer, encoder)
+    busy = time.thread_time()
+    alone = features(question, hits, answer, encoder, verifier)
+    spent = 1000 * (time.thread_time() - busy)
     vector = np.concatenate([alone, agreement_features(answer.text, earlier, question.lang)])
     said, gold = answer.text, list(row["answers"])
     quality = (best_f1(said, gold, question.lang) if said else 0.0) if gold else float(not said)
-    return ScoredRow(row["domain"], row["title"], answer.rung, bool(said), vector, quality, dict(answer.signals))
+    return ScoredRow(row["domain"], row["title"], answer.rung, bool(said), vector, quality, dict(answer.signals), spent)

@@ -97,6 +97,11 @@ class Workspace:
         return self.models / "writer"
 
     @property
+    def verifier(self) -> Path:
+        """Empty unless `train-reader` was told of a verifier."""
+        return self.root / "models" / "verifier"
+
+    @property
     def reranker(self) -> Path:
         """There only where `train-encoder` was told of a reranker."""
         return self.root / "models" / "reranker"

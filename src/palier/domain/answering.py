@@ -83,7 +83,8 @@ class Citation:
 class RungAnswer:
     """What one rung said. An empty ``text`` means "nothing here supports an answer".
 
-    ``signals`` are numbers that the rung knows of itself (reader margin, null score, token log-probability).
+    ``signals`` are numbers that the rung knows of itself (reader margin, null score, token log-probability);
+    ``withheld`` is what a rung that says nothing would have said, and where it stands: for the scorer, to nobody else.
     """
 
     rung: str
@@ -92,6 +93,7 @@ class RungAnswer:
     signals: Mapping[str, float] = field(default_factory=dict)
     cost_nanousd: int = 0
     latency_ms: float = 0.0
+    withheld: tuple[str, Citation] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The scorer: how likely is it that an answer is acceptable, judged after it was given.
 
-Numbers that question, passages and answer yield (`features`), and how far the answer agrees with those that cheaper
+Numbers that question, passages and answer yield (`features`; one of them is the mark of a verifier, a cross-encoder
+that reads the answer with the question), and how far the answer agrees with those that cheaper
 rungs gave before (`agreement_features`), go through one small logistic model per rung, apart for answers and for "I
 don't know". Weights are plain JSON, so that the gateway loads nothing that could run. A score is an estimate of the
 answer's expected quality (token F1, or 1 for a right "I don't know"), from 0 to 1. Without passages the same numbers
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from palier.domain import groundedness
 from palier.domain.answering import Hit, Question, RungAnswer
+from palier.domain.claims import claim_of
 from palier.domain.documents import Lang
 from palier.domain.words import content_words, stems
 from palier.errors import IntegrityError
@@ -51,6 +53,7 @@ FEATURES = (
     "echo",
     "hedges",
     "n_question_words",
+    "verified",
 )
 """What one answer yields by itself; recorded with each outcome."""
 AGREEMENT = ("agreement", "mean_agreement", "silent_before", "n_heard")
@@ -72,6 +75,12 @@ class TextEncoder(Protocol):
     """Unit vectors of texts, shape (n, d), float32."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+class Verifier(Protocol):
+    """Marks of claims as answers to a question, logits of shape (n,), float32."""
+
+    def score(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
 class LogisticHead(BaseModel):
@@ -109,8 +118,11 @@ class ScorerWeights(BaseModel):
 class LearnedScorer:
     """The runtime of `ScorerWeights`: implements `palier.domain.answering.Scorer`."""
 
-    def __init__(self, weights: ScorerWeights, encoder: TextEncoder) -> None:
-        """Raises IntegrityError for weights of other features: they would be applied to the wrong numbers."""
+    def __init__(self, weights: ScorerWeights, encoder: TextEncoder, verifier: Verifier | None = None) -> None:
+        """``verifier`` is there or not, as it was in training.
+
+        Raises IntegrityError for weights of other features: they would be applied to the wrong numbers.
+        """
         if weights.features != ALL_FEATURES:
             raise IntegrityError(
                 f"The scorer was trained on the features {', '.join(weights.features)}; this version computes "
@@ -118,6 +130,7 @@ class LearnedScorer:
             )
         self._weights = weights
         self._encoder = encoder
+        self._verifier = verifier
 
     def score(
         self,
@@ -134,15 +147,22 @@ class LearnedScorer:
     ) -> tuple[float, dict[str, float]]:
         """The score, and the numbers that it rests on by name; KeyError as `score`."""
         head = (self._weights.answered if answer.text else self._weights.abstained)[answer.rung]
-        alone = features(question, hits, answer, self._encoder)
+        alone = features(question, hits, answer, self._encoder, self._verifier)
         heard = [seen.text for seen in earlier] if self._weights.hears_earlier else []
         beside = agreement_features(answer.text, heard, question.lang)
         vector = np.concatenate([alone, beside])
         return head.predict(vector), dict(zip(ALL_FEATURES, vector.tolist(), strict=True))
 
 
-def features(question: Question, hits: Sequence[Hit], answer: RungAnswer, encoder: TextEncoder) -> NDArray[np.float64]:
-    """The (len(FEATURES),) vector of one answer; signals that a rung does not give are 0."""
+def features(
+    question: Question,
+    hits: Sequence[Hit],
+    answer: RungAnswer,
+    encoder: TextEncoder,
+    verifier: Verifier | None = None,
+) -> NDArray[np.float64]:
+    """The (len(FEATURES),) vector of one answer; signals that a rung does not give are 0, as is `verified` without a
+    ``verifier`` or a claim (of an abstention: what was withheld)."""
     top = hits[0] if hits else None
     cited = {citation.passage_id for citation in answer.citations}
     quote = " ".join(citation.quote for citation in answer.citations)
@@ -174,6 +194,7 @@ def features(question: Question, hits: Sequence[Hit], answer: RungAnswer, encode
         "echo": groundedness.echo(question.standalone, answer.text, question.lang) if answer.text else 0.0,
         "hedges": groundedness.hedges(answer.text),
         "n_question_words": math.log1p(len(_words(question.text))),
+        "verified": _verified(question, hits, answer, verifier),
     }
     return np.array([values[name] for name in FEATURES], dtype=np.float64)
 
@@ -202,6 +223,13 @@ def _similarity(question: str, quote: str, encoder: TextEncoder) -> float:
         return 0.0
     vectors = encoder.embed([question, quote])
     return float(vectors[0] @ vectors[1])
+
+
+def _verified(question: Question, hits: Sequence[Hit], answer: RungAnswer, verifier: Verifier | None) -> float:
+    claimed = claim_of(answer, hits)
+    if verifier is None or not claimed:
+        return 0.0
+    return float(verifier.score(question.standalone, [claimed])[0])
 
 
 def _sigmoid(value: float) -> float:

@@ -26,8 +26,8 @@ SERVED: Files = {
     "scorer": ("scorer.json",),
 }
 """What the gateway loads of each model; adapters and checkpoints stay in the workspace."""
-RERANKER_FILES = ("model.onnx", "tokenizer.json", "config.json")
-"""Served only where some language reranks."""
+CROSS_ENCODER_FILES = ("model.onnx", "tokenizer.json", "config.json")
+"""Of the reranker, served only where some language reranks, and of the verifier, where there is one."""
 GUARD_FILES = ("guard.json",)
 """Served where `guard.enabled`."""
 WRITER_FILES = (WRITER_FILE, CONFIG)
@@ -92,6 +92,8 @@ def _served(params: Params, ladder: LadderParams, workspace: Workspace) -> Files
     served = {name: files for name, files in SERVED.items() if name != "reader" or reads or points}
     if any(tuned_writer(workspace.writer, model) for model in writers):
         served["writer"] = WRITER_FILES
+    if (workspace.verifier / CROSS_ENCODER_FILES[0]).is_file():
+        served["verifier"] = CROSS_ENCODER_FILES
     if params.guard.enabled:
         if not (workspace.guard / GUARD_FILES[0]).is_file():
             raise NotReadyError(
@@ -101,13 +103,13 @@ def _served(params: Params, ladder: LadderParams, workspace: Workspace) -> Files
         served["guard"] = GUARD_FILES
     if not retrieval.reranks:
         return served
-    missing = [name for name in RERANKER_FILES if not (workspace.reranker / name).is_file()]
+    missing = [name for name in CROSS_ENCODER_FILES if not (workspace.reranker / name).is_file()]
     if missing:
         raise NotReadyError(
             f"retrieval.rerank is {dict(retrieval.rerank)}, but {workspace.reranker} lacks {', '.join(missing)}. Name "
             "a train_encoder.reranker and run `palier train-encoder`, or set retrieval.rerank to 0."
         )
-    return {**served, "reranker": RERANKER_FILES}
+    return {**served, "reranker": CROSS_ENCODER_FILES}
 
 
 def _models(workspace: Workspace, ladder: LadderParams, served: Files) -> Mapping[str, BundledModel]:

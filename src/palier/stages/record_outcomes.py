@@ -17,8 +17,8 @@ from palier.adapters.feedback_labels import record_labels, write_labels
 from palier.adapters.feedback_rows import read_labels
 from palier.adapters.heavy_rung import heavy_client
 from palier.adapters.judge import Judge, Pair
+from palier.adapters.onnx_cross_encoder import reranker_for, verifier_in
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reranker import reranker_for
 from palier.adapters.outcome_recorder import Recorder, outcome_row, query_row
 from palier.adapters.recorded_outcomes import RecordedOutcome, RecordedOutcomes, read_recorded
 from palier.adapters.runtime import load_rungs
@@ -102,7 +102,7 @@ def _ask(
     retriever = _retriever(params, workspace, settings, encoder)
     asked = _retrieve(params, workspace, retriever, progress)
     rungs = load_rungs(params.ladder, workspace.models, params.prompt, settings)
-    recorder = Recorder(params, workspace, encoder)
+    recorder = Recorder(params, workspace, encoder, verifier_in(workspace.verifier))
     rows: list[dict[str, Any]] = []
     languages: dict[str, tuple[str, ...]] = {}
     left_out: dict[str, str] = {}
@@ -177,10 +177,11 @@ def _take(
         )
     found = read_recorded(workspace.root / files.outcomes, workspace.root / files.queries, params.ladder)
     labels, judged = _labels(params, workspace, settings, found)
+    verifier = verifier_in(workspace.verifier)
     rows = []
     for done, one in enumerate(found.outcomes, start=1):
         label = labels.get((one.item.row["id"], one.answer.rung))
-        row = outcome_row(one.item, one.answer, encoder, label.quality if label else one.correct)
+        row = outcome_row(one.item, one.answer, encoder, verifier, label.quality if label else one.correct)
         rows.append({**row, **_uncertainty(label)})
         progress(done, len(found.outcomes), "recorded outcomes")
     served = tuple(str(lang) for lang in _languages(found.asked))

@@ -20,8 +20,8 @@ from elasticsearch import Elasticsearch
 
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.documents_folder import read_documents
+from palier.adapters.onnx_cross_encoder import MODEL, OnnxCrossEncoder
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reranker import MODEL, OnnxReranker
 from palier.adapters.outcome_recorder import quality, rung_fingerprint
 from palier.adapters.params_file import section_yaml
 from palier.adapters.remembered import Remembered
@@ -182,7 +182,7 @@ class _Sweep:
         if not folder.is_dir() and not self._params.retrieval.reranks:
             self._skipped["rerank"] = "there is no models/reranker (see train_encoder.reranker)"
             return None
-        reranker = OnnxReranker(folder)
+        reranker = OnnxCrossEncoder(folder)
         self._reranker = reranker
         return RereadTrials(reranker, sha256_file(folder / MODEL), self._memory)
 

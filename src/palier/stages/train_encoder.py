@@ -25,8 +25,8 @@ from palier.adapters.encoder_training import (
     train_steps,
 )
 from palier.adapters.onnx_encoder import OnnxEncoder
+from palier.adapters.torch_cross_encoder import export_cross_encoder, starter_cross_encoder
 from palier.adapters.torch_encoder import embed_fp32, export_int8, load_encoder
-from palier.adapters.torch_reranker import export_reranker, starter_reranker
 from palier.adapters.workspace import Workspace, read_jsonl, write_json
 from palier.domain.documents import Passage
 from palier.domain.golden import GoldenQuestion
@@ -161,7 +161,7 @@ def _write_reranker(section: TrainEncoderParams, place: Workspace, progress: Pro
     if section.reranker:
         progress(0, 1, "export the reranker to int8")
         base = resolve(section.base)
-        export_reranker(starter_reranker(base, resolve(section.reranker)), base, partial)
+        export_cross_encoder(starter_cross_encoder(base, resolve(section.reranker)), base, partial)
     _switch(partial, place.reranker)
 
 

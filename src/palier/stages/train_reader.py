@@ -1,4 +1,4 @@
-"""Stage `train-reader`: tune the reader on the golden training questions and export it to ONNX int8.
+"""Stage `train-reader`: tune the reader on the golden training questions, and export it and its verifier to ONNX int8.
 
 Starts from the committed starter (or the bare encoder) and trains a LoRA adapter on: each training question, and each
 that `collect-feedback` found in use, beside its gold passage, beside passages that look like it but lack the answer,
@@ -25,13 +25,14 @@ from palier.adapters.reader_exam import ExamQuestion, best_threshold, exam_metri
 from palier.adapters.reader_export import export_reader
 from palier.adapters.reader_training import TrainingPlan, train_reader
 from palier.adapters.reader_windows import WindowCutter
+from palier.adapters.torch_cross_encoder import export_cross_encoder, starter_cross_encoder
 from palier.adapters.torch_reader import SpanReader, TrainingWindow, training_windows
 from palier.adapters.workspace import Workspace, write_json
 from palier.domain.documents import Passage
 from palier.domain.golden import GoldenQuestion
 from palier.domain.reading_tasks import Lookalikes, ReadingTask, distractors, training_tasks
 from palier.errors import DataGateError
-from palier.params import Params
+from palier.params import Params, TrainReaderParams
 
 Progress = Callable[[int, int, str], None]
 MASK_ID = 103  # [MASK] of BERT's vocabulary
@@ -48,7 +49,7 @@ class TrainReaderResult:
 
 
 def run(params: Params, root: Path, progress: Progress) -> TrainReaderResult:
-    """Write models/reader (model.onnx, tokenizer.json, config.json, adapter/, metrics.json).
+    """Write models/reader (model.onnx, tokenizer.json, config.json, adapter/, metrics.json) and models/verifier.
 
     Raises NotReadyError before `version-documents`, DataGateError when no training question has an answer in its
     gold passage.
@@ -68,8 +69,24 @@ def run(params: Params, root: Path, progress: Progress) -> TrainReaderResult:
     position = train_reader(model, lambda _epoch: windows, plan, checkpoint, progress)
     trained = _Trained(model, base, ReaderConfig(max_tokens=section.max_tokens), passages, lookalikes)
     metrics = _finish(trained, workspace, _of_split(golden, "validation"), progress)
+    _write_verifier(section, workspace)
     shutil.rmtree(checkpoint.parent, ignore_errors=True)
     return TrainReaderResult(len(windows), position.step, metrics)
+
+
+def _write_verifier(section: TrainReaderParams, workspace: Workspace) -> None:
+    """models/verifier from the catalogue, as it is; an empty folder where none is named, since DVC wants its outputs.
+
+    It is not tuned: on a few hundred answers the scorer's weight for its mark is learnt, not how to give it.
+    """
+    partial = workspace.verifier.with_name(".verifier.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    if section.verifier:
+        base = resolve(section.base)
+        export_cross_encoder(starter_cross_encoder(base, resolve(section.verifier)), base, partial)
+    shutil.rmtree(workspace.verifier, ignore_errors=True)
+    partial.rename(workspace.verifier)
 
 
 @dataclass(frozen=True)

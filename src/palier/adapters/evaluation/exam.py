@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from palier.adapters.evaluation.own_index import own_index, read_questions
 from palier.adapters.evaluation.tables import outcome_table
+from palier.adapters.onnx_cross_encoder import reranker_for, verifier_in
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reranker import reranker_for
 from palier.adapters.outcome_recorder import Recorder
 from palier.adapters.runtime import load_rungs
 from palier.adapters.search import HybridRetriever, connect, wait_ready
@@ -102,7 +102,7 @@ class _Examiner:
         self._order = order
         self._progress = progress
         self._encoder = OnnxEncoder(place.encoder)
-        self._recorder = Recorder(params, place, self._encoder)
+        self._recorder = Recorder(params, place, self._encoder, verifier_in(place.verifier))
 
     def golden(self, test: pd.DataFrame, training: pd.DataFrame) -> Exam:
         """The golden test questions, with recorded answers."""

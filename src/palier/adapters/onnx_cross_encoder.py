@@ -1,7 +1,8 @@
-"""Judges how well passages answer a question, question and passage read together by an int8 cross-encoder.
+"""Judges how well texts fit a question, question and text read together by an int8 cross-encoder.
 
-The only reranker that answers questions: no torch is needed where it runs, and one thread is used, since requests run
-side by side. Which passages are judged, and what becomes of the marks, is decided by the retriever. Pairs go through
+Both judges are of this form: the reranker (does this passage answer it?) and the verifier (is this claim a right
+answer?). No torch is needed where it runs, and one thread is used, since requests run side by side. Which texts are
+judged, and what becomes of the marks, is decided by who asks. Pairs go through
 one by one: int8 activations share one scale per batch, so in a batch a mark would move with its neighbours, and
 batches are no faster on one thread. The price: of a pair past ``max_tokens`` the passage's end is not read.
 """
@@ -20,13 +21,13 @@ from palier.params import RetrievalParams
 
 MODEL = "model.onnx"
 CONFIG = "config.json"
-RERANKER_FILES = (MODEL, "tokenizer.json", CONFIG)
+CROSS_ENCODER_FILES = (MODEL, "tokenizer.json", CONFIG)
 MAX_TOKENS = 224
 """Question, passage and marks together: a passage of 80 words under its headings fits, in French too."""
 
 
-class RerankerConfig(BaseModel):
-    """`config.json` of a served reranker."""
+class CrossEncoderConfig(BaseModel):
+    """`config.json` of a served cross-encoder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     max_tokens: int = Field(default=MAX_TOKENS, ge=80, le=512)
@@ -47,15 +48,15 @@ class PairCutter:
         return self._cutter.windows(question, text)[0]
 
 
-class OnnxReranker:
-    """The reranker of a folder with ``model.onnx``, ``tokenizer.json`` and ``config.json``. Thread-safe."""
+class OnnxCrossEncoder:
+    """The cross-encoder of a folder with ``model.onnx``, ``tokenizer.json`` and ``config.json``. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
-        missing = [name for name in RERANKER_FILES if not (folder / name).is_file()]
+        missing = [name for name in CROSS_ENCODER_FILES if not (folder / name).is_file()]
         if missing:
             raise NotReadyError(
-                f"{folder} lacks {', '.join(missing)}: run `palier train-encoder` with a train_encoder.reranker, "
-                "or fetch the release again."
+                f"{folder} lacks {', '.join(missing)}: run `palier train-encoder` with a train_encoder.reranker (or "
+                "`palier train-reader` with a train_reader.verifier), or fetch the release again."
             )
         config = _read_config(folder / CONFIG)
         self._cutter = PairCutter(folder, config.max_tokens)
@@ -77,16 +78,21 @@ class OnnxReranker:
         return logits
 
 
-def reranker_for(params: RetrievalParams, folder: Path) -> OnnxReranker | None:
+def reranker_for(params: RetrievalParams, folder: Path) -> OnnxCrossEncoder | None:
     """The reranker of ``folder`` where some language reranks; None, and nothing loaded, where none does."""
-    return OnnxReranker(folder) if params.reranks else None
+    return OnnxCrossEncoder(folder) if params.reranks else None
 
 
-def _read_config(path: Path) -> RerankerConfig:
+def verifier_in(folder: Path) -> OnnxCrossEncoder | None:
+    """The verifier of ``folder``; None where `train-reader` was told of none."""
+    return OnnxCrossEncoder(folder) if (folder / MODEL).is_file() else None
+
+
+def _read_config(path: Path) -> CrossEncoderConfig:
     try:
-        return RerankerConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        return CrossEncoderConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
-        problem = IntegrityError(f"{path} is no reranker's config ({error}). Run `palier train-encoder` again.")
+        problem = IntegrityError(f"{path} is no cross-encoder's config ({error}). Make the model again.")
         raise problem from error
 
 

@@ -15,7 +15,7 @@ from transformers import BertModel
 
 from palier.adapters.int8_export import write_int8
 from palier.adapters.low_rank import merge_pressed
-from palier.adapters.onnx_reranker import CONFIG, MAX_TOKENS, RerankerConfig
+from palier.adapters.onnx_cross_encoder import CONFIG, MAX_TOKENS, CrossEncoderConfig
 from palier.adapters.torch_encoder import STARTER_FILE
 from palier.adapters.workspace import write_json
 from palier.errors import IntegrityError, ParamsError
@@ -57,7 +57,7 @@ def _first_state(layer: nn.Module, states: Tensor, seen: Tensor) -> Tensor:
     return layer.output(layer.intermediate(attended), attended)[:, 0]
 
 
-def bare_reranker(base: Path, n_layers: int, seed: int, *, dropout: float = 0.0) -> CrossEncoder:
+def bare_cross_encoder(base: Path, n_layers: int, seed: int, *, dropout: float = 0.0) -> CrossEncoder:
     """A reranker on the first ``n_layers`` layers of the encoder in ``base``; the head starts from ``seed``;
     ``dropout`` is that of states.
 
@@ -80,13 +80,13 @@ def bare_reranker(base: Path, n_layers: int, seed: int, *, dropout: float = 0.0)
         return CrossEncoder(encoder)
 
 
-def starter_reranker(base: Path, starter: Path) -> CrossEncoder:
+def starter_cross_encoder(base: Path, starter: Path) -> CrossEncoder:
     """The first layers of ``base`` with the pressed change in ``starter``, whose config says how many layers.
 
     Raises IntegrityError when the starter was made for another base.
     """
-    config = RerankerConfig.model_validate_json((starter / CONFIG).read_text(encoding="utf-8"))
-    model = bare_reranker(base, config.layers, seed=0)
+    config = CrossEncoderConfig.model_validate_json((starter / CONFIG).read_text(encoding="utf-8"))
+    model = bare_cross_encoder(base, config.layers, seed=0)
     try:
         merge_pressed(model.state_dict(), load_file(starter / STARTER_FILE))
     except (KeyError, RuntimeError) as error:
@@ -95,7 +95,7 @@ def starter_reranker(base: Path, starter: Path) -> CrossEncoder:
     return model
 
 
-def export_reranker(
+def export_cross_encoder(
     model: CrossEncoder,
     tokenizer_source: Path,
     folder: Path,
@@ -109,4 +109,4 @@ def export_reranker(
     `tokenizer.json`. With ``float_too`` the model before rounding is kept as `FLOAT_MODEL`, to compare with.
     """
     write_int8(model, OUTPUTS, tokenizer_source, folder, float_too=float_too)
-    write_json(folder / CONFIG, RerankerConfig(max_tokens=max_tokens, layers=model.n_layers).model_dump())
+    write_json(folder / CONFIG, CrossEncoderConfig(max_tokens=max_tokens, layers=model.n_layers).model_dump())

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from palier.adapters.onnx_reranker import OnnxReranker, PairCutter, reranker_for
+from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder, PairCutter, reranker_for
 from palier.errors import IntegrityError, NotReadyError
 from palier.params import RetrievalParams
 from tests.adapters.tiny_reranker import write_tiny_reranker
@@ -19,13 +19,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_one_mark_per_text_in_their_order(folder: Path):
-    marks = OnnxReranker(folder).score("What does the Regina cost?", ["The Regina: twelve", "noon", "Regina cost cost"])
+    marks = OnnxCrossEncoder(folder).score(
+        "What does the Regina cost?", ["The Regina: twelve", "noon", "Regina cost cost"]
+    )
     assert marks.dtype == np.float32
     assert marks.tolist() == [2.0, 0.0, 2.0]
 
 
 def test_no_text_gives_no_mark(folder: Path):
-    assert OnnxReranker(folder).score("What?", []).shape == (0,)
+    assert OnnxCrossEncoder(folder).score("What?", []).shape == (0,)
 
 
 def test_a_question_is_of_type_0_and_its_text_of_type_1(folder: Path):
@@ -38,7 +40,7 @@ def test_a_question_is_of_type_0_and_its_text_of_type_1(folder: Path):
 
 def test_a_text_past_the_window_is_cut_and_so_is_a_question(folder: Path):
     """The end of a text is not read; of a long question the end is."""
-    reranker = OnnxReranker(folder)
+    reranker = OnnxCrossEncoder(folder)
     assert reranker.score("photo", ["noon " * 100 + "photo"]).tolist() == [0.0]
     assert reranker.score("noon " * 100 + "photo", ["photo"]).tolist() == [1.0]
     assert len(PairCutter(folder, 80).pair("noon " * 100, "noon " * 100).ids) == 80
@@ -47,13 +49,13 @@ def test_a_text_past_the_window_is_cut_and_so_is_a_question(folder: Path):
 def test_missing_files_are_named_with_the_remedy(folder: Path):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(NotReadyError, match=r"lacks tokenizer\.json.*train-encoder"):
-        OnnxReranker(folder)
+        OnnxCrossEncoder(folder)
 
 
 def test_a_broken_config_is_refused(folder: Path):
     (folder / "config.json").write_text('{"max_tokens": "many"}', encoding="utf-8")
-    with pytest.raises(IntegrityError, match=r"config\.json is no reranker's config"):
-        OnnxReranker(folder)
+    with pytest.raises(IntegrityError, match=r"config\.json is no cross-encoder's config"):
+        OnnxCrossEncoder(folder)
 
 
 def test_nothing_is_loaded_where_no_language_reranks(tmp_path: Path, folder: Path):
@@ -61,6 +63,6 @@ def test_nothing_is_loaded_where_no_language_reranks(tmp_path: Path, folder: Pat
     assert reranker_for(params, tmp_path / "nowhere") is None
     assert reranker_for(params.model_copy(update={"rerank": {"en": 0, "fr": 0}}), tmp_path / "nowhere") is None
     reranking = params.model_copy(update={"rerank": {"fr": 5}})
-    assert isinstance(reranker_for(reranking, folder), OnnxReranker)
+    assert isinstance(reranker_for(reranking, folder), OnnxCrossEncoder)
     with pytest.raises(NotReadyError, match="nowhere lacks"):
         reranker_for(reranking, tmp_path / "nowhere")

@@ -1,0 +1,293 @@
+"""Trains the committed starter verifier from public question sets; run it to make `models/verifier-starter/` again.
+
+    python models/train_verifier_starter.py --data DIR --reader FOLDER --work DIR --out models/verifier-starter
+
+A verifier reads a question, an answer and the words around the answer's quote, and says how good the answer is: the
+F1 it would get. It learns from gold answers and from four kinds of wrong or half right ones: what a reader says
+(``--reader``: an int8 ONNX folder, best one that was trained little on these titles, else it makes too few mistakes),
+what it says of a passage without the answer, an answer that runs on, and the gold answer of another question about the
+same passage. Titles are split by hash (`palier.domain.title_split`); only training titles are read into the weights.
+"""
+
+# ruff: noqa: T201 (a script prints)
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
+from training_rows import Row, content_of, read_rows
+
+from palier.adapters.catalogue import resolve
+from palier.adapters.low_rank import press
+from palier.adapters.onnx_cross_encoder import CONFIG, CrossEncoderConfig, PairCutter
+from palier.adapters.onnx_reader import OnnxReader
+from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder
+from palier.adapters.torch_encoder import STARTER_FILE
+from palier.adapters.workspace import write_json
+from palier.domain.claims import claim
+from palier.domain.spans import occurrences, plain_answer, quote_around
+from palier.domain.text_metrics import best_f1
+
+WEIGHTS = "weights.safetensors"
+EXAMPLES = "examples.jsonl"
+POOL_BATCHES = 50
+SHARES = {"read": 0.6, "unanswerable": 0.5, "gold": 0.4, "other answer": 0.4, "runs on": 0.4, "foreign": 0.2}
+"""Of the examples of each kind that are trained on: what a reader says is what will be judged, so most of all that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One answer with its worth (token F1, 0 for any answer to a question without one) and, of a reader, its margin."""
+
+    kind: str
+    lang: str
+    question: str
+    claim: str
+    worth: float
+    margin: float | None = None
+
+
+def examples_of(rows: Sequence[Row], reader: OnnxReader, rng: np.random.Generator) -> list[Example]:
+    """Right, half right and wrong answers to the questions of ``rows``."""
+    by_title: dict[str, dict[str, Row]] = defaultdict(dict)
+    by_passage: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_title[row["title"]][row["passage_id"]] = row
+        if row["answers"]:
+            by_passage[row["passage_id"]].append(row)
+    found: list[Example] = []
+    started = time.monotonic()
+    for n, row in enumerate(rows):
+        others = [other for passage, other in by_title[row["title"]].items() if passage != row["passage_id"]]
+        foreign = others[int(rng.integers(len(others)))] if others else None
+        found += _read(row, foreign, reader)
+        if row["answers"]:
+            found += _made(row, by_passage[row["passage_id"]], rng)
+        if (n + 1) % 1000 == 0:
+            print(f"{n + 1}/{len(rows)} questions read, {time.monotonic() - started:.0f} s", flush=True)
+    return found
+
+
+def _read(row: Row, foreign: Row | None, reader: OnnxReader) -> list[Example]:
+    """What the reader says of the row's passage, and of another one of its article."""
+    contents = [content_of(source, with_title=True) for source in (row, foreign) if source]
+    return [
+        _example(
+            "foreign" if reading.passage_index else ("read" if row["answers"] else "unanswerable"),
+            row,
+            plain_answer(reading.text),
+            (reading.start, reading.end),
+            contents[reading.passage_index],
+            reading.margin,
+        )
+        for reading in reader.read(row["question"], contents)
+    ]
+
+
+def _made(row: Row, beside: Sequence[Row], rng: np.random.Generator) -> list[Example]:
+    """The gold answer, at times one that runs on, and the answer of another question about the passage."""
+    content = content_of(row, with_title=True)
+    gold = max(row["answers"], key=row["answers"].count)
+    made = []
+    spans = occurrences(content, gold)
+    if spans:
+        start, end = spans[-1]
+        made.append(_example("gold", row, gold, (start, end), content))
+        if rng.random() < 0.3:
+            longer = _run_on(content, start, end, int(rng.integers(3, 25)))
+            made.append(_example("runs on", row, plain_answer(content[longer[0] : longer[1]]), longer, content))
+    others = [other for other in beside if other["question"] != row["question"]]
+    if others:
+        other = others[int(rng.integers(len(others)))]["answers"][0]
+        spans = occurrences(content, other)
+        if spans:
+            made.append(_example("other answer", row, other, spans[0], content))
+    return made
+
+
+def _run_on(content: str, start: int, end: int, n_words: int) -> tuple[int, int]:
+    """The span with ``n_words`` more words after it, as far as there are any."""
+    for _ in range(n_words):
+        space = content.find(" ", end + 1)
+        if space < 0:
+            return start, len(content)
+        end = space
+    return start, end
+
+
+def _example(
+    kind: str, row: Row, text: str, span: tuple[int, int], content: str, margin: float | None = None
+) -> Example:
+    quote = quote_around(content, *span)
+    worth = best_f1(text, row["answers"], row["lang"]) if row["answers"] and text else 0.0
+    return Example(kind, row["lang"], row["question"], claim(text, quote, content), worth, margin)
+
+
+def inputs_of(cutter: PairCutter, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """Padded token tensors of (question, claim) pairs."""
+    windows = [cutter.pair(example.question, example.claim) for example in examples]
+    shape = (len(windows), max(len(window.ids) for window in windows))
+    ids, types, mask = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
+    for row, window in enumerate(windows):
+        n = len(window.ids)
+        ids[row, :n], types[row, :n], mask[row, :n] = torch.tensor(window.ids), torch.tensor(window.type_ids), 1
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def batches_of(examples: Sequence[Example], size: int, rng: np.random.Generator) -> list[list[Example]]:
+    """Shuffled batches of examples of like length."""
+    order = rng.permutation(len(examples))
+    batches: list[list[Example]] = []
+    for first in range(0, len(order), size * POOL_BATCHES):
+        alike = sorted((examples[i] for i in order[first : first + size * POOL_BATCHES]), key=_length)
+        batches += [alike[i : i + size] for i in range(0, len(alike), size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _length(example: Example) -> int:
+    return len(example.question) + len(example.claim)
+
+
+def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> None:
+    """One pass or more over the training examples, by a linear decay; the last weights lie in ``args.work``."""
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    examples, held_out = read_examples(args.work, "train"), read_examples(args.work, "validation")
+    rng = np.random.default_rng(args.seed)
+    examples = [example for example in examples if rng.random() < SHARES[example.kind]]
+    batches = [batch for _ in range(args.epochs) for batch in batches_of(examples, args.batch_size, rng)][: args.steps]
+    model.encoder.embeddings.requires_grad_(False)
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learnt, lr=args.learning_rate, weight_decay=0.01)
+    started, losses = time.monotonic(), []
+    model.train()
+    for step, batch in enumerate(batches):
+        optimiser.param_groups[0]["lr"] = args.learning_rate * _rate(step, len(batches))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model(**inputs_of(cutter, batch))
+        worth = torch.tensor([example.worth for example in batch])
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), worth)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+        if (step + 1) % 50 == 0:
+            left = (time.monotonic() - started) / (step + 1) * (len(batches) - step - 1)
+            told = {"step": step + 1, "of": len(batches), "loss": round(float(np.mean(losses[-50:])), 4)}
+            print(json.dumps(told | {"minutes_left": round(left / 60, 1)}), flush=True)
+        if (step + 1) % args.check_steps == 0 or step + 1 == len(batches):
+            print(json.dumps({"step": step + 1, "validation": validation(model, cutter, held_out)}), flush=True)
+            save_file(model.state_dict(), args.work / WEIGHTS)
+
+
+def _rate(step: int, n_steps: int) -> float:
+    """The share of the learning rate: up over a twentieth of the steps, then down to zero."""
+    warm_up = n_steps // 20
+    return min((step + 1) / max(1, warm_up), (n_steps - step) / max(1, n_steps - warm_up))
+
+
+def validation(model: CrossEncoder, cutter: PairCutter, examples: Sequence[Example]) -> dict[str, float]:
+    """AUC for "F1 of at least one half": of what a reader said by language (its margin's beside it), and of all."""
+    model.eval()
+    logits = predict(model, cutter, examples)
+    model.train()
+    found = {"all": _auc(examples, logits)}
+    for lang in ("en", "fr"):
+        own = [i for i, e in enumerate(examples) if e.lang == lang and e.kind in ("read", "unanswerable")]
+        read = [examples[i] for i in own]
+        margins = np.array([example.margin for example in read], dtype=np.float64)
+        found |= {f"read.{lang}": _auc(read, logits[own]), f"margin.{lang}": _auc(read, margins)}
+    return found
+
+
+def predict(model: CrossEncoder, cutter: PairCutter, examples: Sequence[Example]) -> NDArray[np.float64]:
+    """Logits, (n,), in the order of ``examples``."""
+    order = sorted(range(len(examples)), key=lambda i: _length(examples[i]))
+    logits = np.zeros(len(examples))
+    for first in range(0, len(order), 64):
+        rows = order[first : first + 64]
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            logits[rows] = model(**inputs_of(cutter, [examples[i] for i in rows])).float().numpy()
+    return logits
+
+
+def _auc(examples: Sequence[Example], values: NDArray[np.float64]) -> float:
+    return round(float(roc_auc_score([example.worth >= 0.5 for example in examples], values)), 4)
+
+
+def mine(args: argparse.Namespace) -> None:
+    """Write the examples of both splits into ``args.work``, a sample of English and all French questions."""
+    reader = OnnxReader(args.reader)
+    for split, n_english in (("train", args.english_rows), ("validation", 500)):
+        rng = np.random.default_rng((args.seed, len(split)))
+        rows = read_rows(args.data, [split])
+        english = [row for row in rows if row["lang"] == "en"]
+        chosen = [english[i] for i in rng.permutation(len(english))[:n_english]]
+        chosen += [row for row in rows if row["lang"] == "fr"]
+        examples = examples_of(chosen, reader, rng)
+        lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
+        (args.work / f"{split}-{EXAMPLES}").write_text("".join(lines), encoding="utf-8")
+
+
+def read_examples(work: Path, split: str) -> list[Example]:
+    """What `mine` wrote."""
+    text = (work / f"{split}-{EXAMPLES}").read_text(encoding="utf-8")
+    return [Example(**json.loads(line)) for line in text.splitlines()]
+
+
+def start(base: Path, weights: Mapping[str, torch.Tensor], args: argparse.Namespace) -> CrossEncoder:
+    """A cross-encoder that begins where a reader stands: it reads question and passage together already."""
+    model = bare_cross_encoder(base, args.layers, args.seed, dropout=args.dropout)
+    model.load_state_dict({name: weights.get(name, weight) for name, weight in model.state_dict().items()})
+    return model
+
+
+def finish(args: argparse.Namespace, base: Path) -> None:
+    """Press the weights in ``args.work`` against the base."""
+    before, after = bare_cross_encoder(base, args.layers, 0).state_dict(), load_file(args.work / WEIGHTS)
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_file(press(before, after, args.rank, whole=("head.",)), args.out / STARTER_FILE)
+    write_json(args.out / CONFIG, CrossEncoderConfig(layers=args.layers).model_dump())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--reader", type=Path, required=True, help="a reader as int8 ONNX, whose answers are judged")
+    parser.add_argument("--start", type=Path, required=True, help="full weights of a reader to begin from")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="adapter.safetensors goes here")
+    parser.add_argument("--english-rows", type=int, default=6500)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=100_000, help="end after this many steps, if sooner")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--check-steps", type=int, default=300)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--dropout", type=float, default=0.1, help="of states, in training")
+    parser.add_argument("--rank", type=int, default=32, help="of each matrix's change against the base")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--finish-only", action="store_true", help="press the weights in --work")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    base = resolve("all-minilm-l6-v2")
+    if not args.finish_only:
+        if not (args.work / f"validation-{EXAMPLES}").is_file():
+            mine(args)
+        train(args, start(base, load_file(args.start), args), PairCutter(base))
+    finish(args, base)
+
+
+if __name__ == "__main__":
+    main()
