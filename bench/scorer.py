@@ -4,14 +4,18 @@
 (passages of the same articles are searched in memory, over two passages, each fourth question over ten as well).
 Measured are the committed starter scorer as it is (`starter`: a fresh workspace), the same fitted on the other four
 fifths of articles (`fitted`: a workspace that has golden questions), the one for answers from elsewhere (`outsider`),
-and what a reader knows of itself: its margin, its span's logit, its gap to the second reading. `auc_of_verifier`
-is what the verifier's mark adds to the other numbers. AUC is against "quality of at least one half", ECE over ten bins
-of equal count against quality, both over answers and abstentions together.
-`domains` leaves each file out of the fit, without a starter, and measures on it.
+and what a reader knows of itself: its margin, its span's logit, its gap to the second reading. `verifier` is the
+verifier's mark alone, `auc_of_verifier` what it adds to the other numbers. AUC is against "quality of at least one
+half", ECE over ten bins of equal count against quality, both over answers and abstentions together. `domains` leaves
+each file out of the fit, without a starter, and measures on it. `broken_reader` is what scorers that were fitted on the
+sound reader make of one that points where it sees least of an answer, as sure of itself as ever: a rollout sees the
+scores alone.
 
 The price: one reader is all that speaks here; agreement between unlike rungs is not measured.
 """
 
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -28,6 +32,7 @@ from bench.report import QaRow, Report, percentile, read_qa, tell
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import MODEL, OnnxReader
+from palier.adapters.planted_fault import negate_span_head
 from palier.adapters.recent_vectors import RecentVectors
 from palier.adapters.scorer_rows import ScoredRow, answered_rows
 from palier.adapters.scorer_training import fit_head, fold_of
@@ -39,6 +44,7 @@ from palier.settings import repository_root
 from palier.stages.train_scorer import calibration_error
 
 N_FOLDS = 5
+BROKEN_EVERY = 3  # of so many questions one is asked of the broken reader too
 SAMPLES = 500
 READER = "reader"
 Floats = NDArray[np.float64]
@@ -67,8 +73,13 @@ def run(
     report = Report("scorer", told)
     questions = _read(data, max_questions, report, rng)
     recent = RecentVectors(encoder, size=100_000)
-    rows = answered_rows(questions, OnnxReader(reader_folder), recent, exported_verifier(params), _tell_progress)
-    return report.write(out, _results(rows, params, rng))
+    verifier = exported_verifier(params)
+    rows = answered_rows(questions, OnnxReader(reader_folder), recent, verifier, _tell_progress)
+    with tempfile.TemporaryDirectory() as folder:
+        broken = Path(shutil.copytree(reader_folder, Path(folder) / "reader"))
+        negate_span_head(broken / MODEL)
+        wrong = answered_rows(questions[::BROKEN_EVERY], OnnxReader(broken), recent, verifier, _tell_progress)
+    return report.write(out, _results(rows, params, rng) | {"broken_reader": _broken(rows, wrong, params)})
 
 
 def _tell_progress(done: int, total: int) -> None:
@@ -107,6 +118,7 @@ def _results(rows: Sequence[ScoredRow], params: Params, rng: np.random.Generator
         "fitted_without_verifier": _out_of_fold([_unverified(row) for row in rows], folds, None, held),
         "reader_margin": np.array([row.signals.get("margin", -20.0) for row in rows]),
         "span_logit": np.array([row.signals.get("margin", -20.0) + row.signals.get("null", 0.0) for row in rows]),
+        "verifier": np.array([row.vector[ALL_FEATURES.index("verified")] for row in rows]),
         "gap_to_second": np.array([row.signals.get("second", 0.0) for row in rows]),
     }
     if starter is not None:
@@ -140,6 +152,30 @@ def _unverified(row: ScoredRow) -> ScoredRow:
     vector = row.vector.copy()
     vector[ALL_FEATURES.index("verified")] = 0.0
     return replace(row, vector=vector)
+
+
+def _broken(rows: Sequence[ScoredRow], wrong: Sequence[ScoredRow], params: Params) -> dict[str, Any]:
+    """Mean quality and mean scores of a broken reader's answers beside those of the sound one, by folds of titles."""
+    titles = sorted({row.title for row in rows})
+    fold_of_title = {title: place % N_FOLDS for place, title in enumerate(titles)}
+    asked = {(row.title, row.rung) for row in wrong}
+    sound = [row for row in rows if (row.title, row.rung) in asked]
+    found: dict[str, Any] = {"n": len(wrong), "n_sound": len(sound)}
+    for name, given in (("sound", sound), ("broken", wrong)):
+        found[f"quality_{name}"] = round(float(np.mean([row.quality for row in given])), 4)
+    for scorer, change in (("with_verifier", lambda row: row), ("without_verifier", _unverified)):
+        heads = [
+            _fit(
+                [change(row) for row in rows if fold_of_title[row.title] != fold],
+                None,
+                params.train_scorer.regularisation,
+            )
+            for fold in range(N_FOLDS)
+        ]
+        for name, given in (("sound", sound), ("broken", wrong)):
+            scores = [heads[fold_of_title[row.title]][row.answered].predict(change(row).vector) for row in given]
+            found[f"score_{name}_{scorer}"] = round(float(np.mean(scores)), 4)
+    return found
 
 
 def _head(weights: ScorerWeights, row: ScoredRow, name: str) -> LogisticHead:

@@ -33,7 +33,7 @@ def no_process_left() -> Iterator[None]:
     """What a test starts has ended a few seconds after it."""
     before = set(psutil.Process().children(recursive=True))
     yield
-    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=20)
+    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=60)
     # Python's own tracker of shared resources serves the whole test run.
     assert [child.cmdline() for child in alive if "resource_tracker" not in " ".join(child.cmdline())] == []
 
@@ -101,7 +101,7 @@ def test_no_worker_outlives_a_killed_parent(encoder: OnnxEncoder, tmp_path: Path
         workers = psutil.Process(parent.pid).children(recursive=True)
         assert len(workers) >= 2
         os.kill(parent.pid, how)
-        parent.wait(timeout=20)
+        parent.wait(timeout=60)
     deadline = time.monotonic() + 20
     while any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers):
         assert time.monotonic() < deadline

@@ -24,7 +24,7 @@ def plant_worse_reader(bundle: Path, target: Path) -> Manifest:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(bundle, target)
     reader = target / "models" / "reader" / "model.onnx"
-    _negate_span_head(reader)
+    negate_span_head(reader)
     manifest = read_manifest(bundle)
     models = dict(manifest.models)
     files = {**models["reader"].files, "model.onnx": sha256_file(reader)}
@@ -38,7 +38,7 @@ def plant_worse_reader(bundle: Path, target: Path) -> Manifest:
     return worse
 
 
-def _negate_span_head(model: Path) -> None:
+def negate_span_head(model: Path) -> None:
     """Turn the sign of the span head's weights and bias: the likeliest words of an answer become the least likely."""
     import onnx
     from onnx import numpy_helper
