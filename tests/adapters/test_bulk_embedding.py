@@ -33,7 +33,7 @@ def no_process_left() -> Iterator[None]:
     """What a test starts has ended a few seconds after it."""
     before = set(psutil.Process().children(recursive=True))
     yield
-    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=60)
+    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=20)
     # Python's own tracker of shared resources serves the whole test run.
     assert [child.cmdline() for child in alive if "resource_tracker" not in " ".join(child.cmdline())] == []
 
@@ -77,12 +77,14 @@ def test_a_worker_that_dies_is_told_with_a_remedy(encoder: OnnxEncoder, no_proce
 
 
 SLOW_RUN = """
+import signal
 import sys
 from pathlib import Path
 from palier.adapters.bulk_embedding import Workforce, bulk_embedder
 from palier.adapters.onnx_encoder import OnnxEncoder
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell hands down that it is ignored
     with bulk_embedder(OnnxEncoder(Path(sys.argv[1])), Workforce("process", 2)) as embed:
         for n, _ in enumerate(embed([f"word{i}" for i in range(10_000_000)])):
             if n == 3:
@@ -101,7 +103,7 @@ def test_no_worker_outlives_a_killed_parent(encoder: OnnxEncoder, tmp_path: Path
         workers = psutil.Process(parent.pid).children(recursive=True)
         assert len(workers) >= 2
         os.kill(parent.pid, how)
-        parent.wait(timeout=60)
+        parent.wait(timeout=20)
     deadline = time.monotonic() + 20
     while any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers):
         assert time.monotonic() < deadline
