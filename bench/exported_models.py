@@ -36,13 +36,7 @@ def exported_reranker(params: TrainEncoderParams) -> Path | None:
     if name is None:
         return None
 
-    def export(folder: Path) -> None:
-        from palier.adapters.torch_cross_encoder import export_cross_encoder, starter_cross_encoder
-
-        base = resolve(params.base)
-        export_cross_encoder(starter_cross_encoder(base, resolve(name)), base, folder)
-
-    return _kept("rerankers", [params.base, name], export)
+    return _exported_cross_encoder("rerankers", params.base, name)
 
 
 def exported_verifier(params: Params) -> OnnxCrossEncoder | None:
@@ -50,13 +44,16 @@ def exported_verifier(params: Params) -> OnnxCrossEncoder | None:
     name, base = params.train_reader.verifier, params.train_reader.base
     if name is None:
         return None
+    return OnnxCrossEncoder(_exported_cross_encoder("verifiers", base, name))
 
+
+def _exported_cross_encoder(kind: str, base: str, name: str) -> Path:
     def export(folder: Path) -> None:
         from palier.adapters.torch_cross_encoder import export_cross_encoder, starter_cross_encoder
 
         export_cross_encoder(starter_cross_encoder(resolve(base), resolve(name)), resolve(base), folder)
 
-    return OnnxCrossEncoder(_kept("verifiers", [base, name], export))
+    return _kept(kind, [base, name], export)
 
 
 def served_reranker(params: Params) -> OnnxCrossEncoder | None:

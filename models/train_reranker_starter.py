@@ -22,22 +22,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cross_encoder_training import WEIGHTS, inputs_of, learning_rate_share, press_weights
 from safetensors.torch import load_file, save_file
 from training_rows import Row, content_of, read_rows
 
 from palier.adapters.catalogue import resolve
 from palier.adapters.encoder_training import bm25_scores
-from palier.adapters.low_rank import press
-from palier.adapters.onnx_cross_encoder import CONFIG, CrossEncoderConfig, PairCutter
+from palier.adapters.onnx_cross_encoder import PairCutter
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.reader_adapter import starter_reader
 from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder
-from palier.adapters.torch_encoder import STARTER_FILE
-from palier.adapters.workspace import write_json
 from palier.domain import ranking_metrics
 
 NEAR = 20  # counter-examples are drawn from so many of each search
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +68,6 @@ def mine(rows: Sequence[Row], lang: str, encoder: OnnxEncoder, *, near: int) -> 
 def _holds_an_answer(text: str, answers: Sequence[str]) -> bool:
     folded = text.casefold()
     return any(answer.casefold() in folded for answer in answers)
-
-
-def inputs_of(cutter: PairCutter, pairs: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:
-    """Padded token tensors of (question, passage) pairs."""
-    windows = [cutter.pair(*pair) for pair in pairs]
-    longest = max(len(window.ids) for window in windows)
-    shape = (len(windows), longest)
-    ids, types, mask = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
-    for row, window in enumerate(windows):
-        n = len(window.ids)
-        ids[row, :n], types[row, :n], mask[row, :n] = torch.tensor(window.ids), torch.tensor(window.type_ids), 1
-    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
 
 Picked = Sequence[tuple[Choice, Sequence[str]]]
@@ -141,7 +126,7 @@ def train(args: argparse.Namespace, model: CrossEncoder, teacher: CrossEncoder |
         picked = lessons.draw("fr" if step % 2 else "en", args.questions)
         with torch.inference_mode():
             taught = marks(teacher, cutter, picked) if teacher else None
-        optimiser.param_groups[0]["lr"] = args.learning_rate * _rate(step, args.steps)
+        optimiser.param_groups[0]["lr"] = args.learning_rate * learning_rate_share(step, args.steps)
         loss = choice_loss(marks(model, cutter, picked), taught)
         optimiser.zero_grad()
         loss.backward()
@@ -157,12 +142,6 @@ def train(args: argparse.Namespace, model: CrossEncoder, teacher: CrossEncoder |
             if sum(found.values()) > best:
                 best = sum(found.values())
                 save_file(model.state_dict(), args.work / WEIGHTS)
-
-
-def _rate(step: int, n_steps: int) -> float:
-    """The share of the learning rate: up over a twentieth of the steps, then down to zero."""
-    warm_up = n_steps // 20
-    return min((step + 1) / max(1, warm_up), (n_steps - step) / max(1, n_steps - warm_up))
 
 
 def validation(model: CrossEncoder, cutter: PairCutter, checks: dict[str, list[Choice]]) -> dict[str, float]:
@@ -188,14 +167,6 @@ def from_reader(base: Path, n_layers: int, seed: int, dropout: float) -> CrossEn
     reader = starter_reader(base, resolve("reader-starter"), seed).state_dict()
     model.load_state_dict({name: reader.get(name, weight) for name, weight in model.state_dict().items()})
     return model
-
-
-def finish(args: argparse.Namespace, base: Path) -> None:
-    """Press the weights in ``args.work`` against the base."""
-    before, after = bare_cross_encoder(base, args.layers, 0).state_dict(), load_file(args.work / WEIGHTS)
-    args.out.mkdir(parents=True, exist_ok=True)
-    save_file(press(before, after, args.rank, whole=("head.",)), args.out / STARTER_FILE)
-    write_json(args.out / CONFIG, CrossEncoderConfig(layers=args.layers).model_dump())
 
 
 def main() -> None:
@@ -226,7 +197,7 @@ def main() -> None:
             teacher.load_state_dict(load_file(args.teacher))
             teacher.eval()
         train(args, from_reader(base, args.layers, args.seed, args.dropout), teacher, PairCutter(base))
-    finish(args, base)
+    press_weights(args, base)
 
 
 if __name__ == "__main__":

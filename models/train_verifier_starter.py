@@ -21,23 +21,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cross_encoder_training import WEIGHTS, inputs_of, learning_rate_share, press_weights
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from training_rows import Row, content_of, read_rows
 
 from palier.adapters.catalogue import resolve
-from palier.adapters.low_rank import press
-from palier.adapters.onnx_cross_encoder import CONFIG, CrossEncoderConfig, PairCutter
+from palier.adapters.onnx_cross_encoder import PairCutter
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder
-from palier.adapters.torch_encoder import STARTER_FILE
-from palier.adapters.workspace import write_json
 from palier.domain.claims import claim
 from palier.domain.spans import occurrences, plain_answer, quote_around
 from palier.domain.text_metrics import best_f1
 
-WEIGHTS = "weights.safetensors"
 EXAMPLES = "examples.jsonl"
 POOL_BATCHES = 50
 SHARES = {"read": 0.6, "unanswerable": 0.5, "gold": 0.4, "other answer": 0.4, "runs on": 0.4, "foreign": 0.2}
@@ -132,15 +129,8 @@ def _example(
     return Example(kind, row["lang"], row["question"], claim(text, quote, content), worth, margin)
 
 
-def inputs_of(cutter: PairCutter, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-    """Padded token tensors of (question, claim) pairs."""
-    windows = [cutter.pair(example.question, example.claim) for example in examples]
-    shape = (len(windows), max(len(window.ids) for window in windows))
-    ids, types, mask = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
-    for row, window in enumerate(windows):
-        n = len(window.ids)
-        ids[row, :n], types[row, :n], mask[row, :n] = torch.tensor(window.ids), torch.tensor(window.type_ids), 1
-    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+def pair_of(example: Example) -> tuple[str, str]:
+    return example.question, example.claim
 
 
 def batches_of(examples: Sequence[Example], size: int, rng: np.random.Generator) -> list[list[Example]]:
@@ -171,9 +161,9 @@ def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> 
     started, losses = time.monotonic(), []
     model.train()
     for step, batch in enumerate(batches):
-        optimiser.param_groups[0]["lr"] = args.learning_rate * _rate(step, len(batches))
+        optimiser.param_groups[0]["lr"] = args.learning_rate * learning_rate_share(step, len(batches))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = model(**inputs_of(cutter, batch))
+            logits = model(**inputs_of(cutter, [pair_of(example) for example in batch]))
         worth = torch.tensor([example.worth for example in batch])
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), worth)
         optimiser.zero_grad()
@@ -188,12 +178,6 @@ def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> 
         if (step + 1) % args.check_steps == 0 or step + 1 == len(batches):
             print(json.dumps({"step": step + 1, "validation": validation(model, cutter, held_out)}), flush=True)
             save_file(model.state_dict(), args.work / WEIGHTS)
-
-
-def _rate(step: int, n_steps: int) -> float:
-    """The share of the learning rate: up over a twentieth of the steps, then down to zero."""
-    warm_up = n_steps // 20
-    return min((step + 1) / max(1, warm_up), (n_steps - step) / max(1, n_steps - warm_up))
 
 
 def validation(model: CrossEncoder, cutter: PairCutter, examples: Sequence[Example]) -> dict[str, float]:
@@ -217,7 +201,7 @@ def predict(model: CrossEncoder, cutter: PairCutter, examples: Sequence[Example]
     for first in range(0, len(order), 64):
         rows = order[first : first + 64]
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            logits[rows] = model(**inputs_of(cutter, [examples[i] for i in rows])).float().numpy()
+            logits[rows] = model(**inputs_of(cutter, [pair_of(examples[i]) for i in rows])).float().numpy()
     return logits
 
 
@@ -252,14 +236,6 @@ def start(base: Path, weights: Mapping[str, torch.Tensor], args: argparse.Namesp
     return model
 
 
-def finish(args: argparse.Namespace, base: Path) -> None:
-    """Press the weights in ``args.work`` against the base."""
-    before, after = bare_cross_encoder(base, args.layers, 0).state_dict(), load_file(args.work / WEIGHTS)
-    args.out.mkdir(parents=True, exist_ok=True)
-    save_file(press(before, after, args.rank, whole=("head.",)), args.out / STARTER_FILE)
-    write_json(args.out / CONFIG, CrossEncoderConfig(layers=args.layers).model_dump())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -286,7 +262,7 @@ def main() -> None:
         if not (args.work / f"validation-{EXAMPLES}").is_file():
             mine(args)
         train(args, start(base, load_file(args.start), args), PairCutter(base))
-    finish(args, base)
+    press_weights(args, base)
 
 
 if __name__ == "__main__":
