@@ -83,6 +83,7 @@ def specs(settings: Settings, names: Sequence[str]) -> Iterator[ServiceSpec]:
     env = {
         **os.environ,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TOKENIZERS_PARALLELISM": "false",
         "PALIER_WORKSPACE": str(settings.workspace.resolve()),
         "PALIER_STATE_DIR": str(settings.state_dir.resolve()),
