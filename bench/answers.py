@@ -2,15 +2,16 @@
 
 `palier bench answers --data FILE… --lang en|fr --out FILE.json`. Files are QA rows (as of SQuAD, PIAF or Natural
 Questions, see `bench retrieval`); all their passages go into an index of their own, deleted afterwards. Measured
-are the reader rungs of the repository's `params.yaml` (or those of them that `--rungs` names) with the committed
-starter reader (or `reader_folder`), a cascade of them, and beside them the sentence of the best passage that shares
+are the reader rungs of the repository's `params.yaml` (or those that `--rungs` names, the writer too) with the
+committed starters (or `reader_folder`), a cascade of them, and beside them the sentence of the best passage that shares
 most words with the question. EM and F1 count answerable questions, an abstention as 0; `share_answered` stands beside
 them; `no_answer_f1` is the F1 of the class "no answer" (it needs unanswerable rows). `of_gold_times_hit_at_5` is F1
 over retrieved passages against F1 with the gold passage times hit@5. The scorer is the product's, fitted and tested on
 folds of whole titles of the measured questions, beside the reader's own margin; the cascade's threshold is chosen on
 the other folds too. Times are told twice: by the clock, and as processor time, which a busy machine hardly changes.
 
-The price: no writer and no heavy rung (they cost hours here or an endpoint), and the scorer learns from few rows.
+The price: no heavy rung (it needs an endpoint), a writer only where it is asked for (seconds a question), and the
+scorer learns from few rows.
 `--titles test` keeps questions of titles that no starter trained on or was chosen by, for data that it was trained on.
 """
 
@@ -25,19 +26,18 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from bench.answer_choices import scan_retrieval_weights
-from bench.exported_models import exported_encoder, exported_verifier, served_reranker
-from bench.report import Metric, QaRow, Report, every, metric, percentile, read_qa, tell
+from bench.answer_rungs import MeasuredWriter, readers_of, rungs_of, untuned_writer, with_rungs
+from bench.exported_models import exported_encoder, exported_reader, exported_verifier, served_reranker
+from bench.report import Metric, QaRow, Report, every, metric, percentile, read_qa
 from bench.retrieval import temporary_index
-from palier.adapters.catalogue import resolve, sha256_file
+from palier.adapters.catalogue import sha256_file
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reader import CONFIG, MODEL, OnnxReader
+from palier.adapters.onnx_reader import MODEL, OnnxReader
 from palier.adapters.qa_rows import passage_of
-from palier.adapters.reader_adapter import STARTER_FILE, starter_reader
-from palier.adapters.reader_export import export_reader, starter_config
 from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.scorer_training import fold_of
 from palier.adapters.search import HybridRetriever, connect, wait_ready
-from palier.domain.answering import Hit, Question, RungAnswer
+from palier.domain.answering import Hit, Question, Rung, RungAnswer
 from palier.domain.baselines import best_overlap_sentence
 from palier.domain.bootstrap import Interval, statistic_interval
 from palier.domain.documents import Lang, Passage
@@ -47,7 +47,6 @@ from palier.domain.text_metrics import best_exact_match, best_f1, no_answer_f1
 from palier.domain.title_split import Split, title_split
 from palier.errors import InputError
 from palier.params import Params, load_params
-from palier.params import ReaderRung as ReaderRungParams
 from palier.settings import repository_root
 from palier.stages.train_scorer import fit_scorer, predict_scores, scorer_metrics
 
@@ -94,8 +93,8 @@ def run(
     """
     if asked_titles not in ("all", *get_args(Split)):
         raise InputError(f"No split {asked_titles!r} of titles. There are: all, {', '.join(get_args(Split))}.")
-    params = _with_rungs(load_params(repository_root() / "params.yaml"), rungs)
-    reader_folder = reader_folder or exported_starter(params)
+    params = with_rungs(load_params(repository_root() / "params.yaml"), rungs)
+    reader_folder = reader_folder or exported_reader(params)
     section = params.train_encoder
     reader, encoder = OnnxReader(reader_folder), OnnxEncoder(exported_encoder(section.base, section.starter))
     rng = np.random.default_rng(seed)
@@ -121,23 +120,9 @@ def run(
         asked = [_retrieved(row, retriever, params.retrieval.k) for row in every(chosen, len(chosen), "retrieve")]
     results = _measure(params, reader, encoder, asked, rng)
     if asked_titles == "validation":
-        depths = {name: one.passages for name, one in _readers(params).items()}
+        depths = {name: one.passages for name, one in readers_of(params).items()}
         results["choices"] = {"retrieval_weight": scan_retrieval_weights(reader, asked, depths)}
     return report.write(out, results)
-
-
-def _with_rungs(params: Params, names: Sequence[str]) -> Params:
-    """``params`` with the reader rungs only, those of ``names`` where some are named."""
-    readers = _readers(params)
-    unknown = sorted(set(names) - set(readers))
-    if unknown:
-        raise InputError(f"No reader rung {', '.join(unknown)} in params.yaml. There are: {', '.join(readers)}.")
-    chosen = {name: rung for name, rung in readers.items() if not names or name in names}
-    return params.model_copy(update={"ladder": params.ladder.model_copy(update={"rungs": chosen})})
-
-
-def _readers(params: Params) -> dict[str, ReaderRungParams]:
-    return {name: rung for name, rung in params.ladder.rungs.items() if isinstance(rung, ReaderRungParams)}
 
 
 def _read(data: Sequence[Path], lang: str | None, report: Report) -> list[QaRow]:
@@ -189,17 +174,19 @@ def _measure(
     titles = [item.row.title for item in asked]
     folds = fold_of(titles, min(N_FOLDS, max(2, len(set(titles)))), rng)
     hourly = params.ladder.cpu_usd_per_hour
-    alone = _with_gold(params, reader, asked)
-    gold = _quality_metrics(asked, alone, rng)
+    rungs = rungs_of(params, reader)
+    alone = _with_gold(params, reader, rungs, asked)
     results: dict[str, Any] = {"best_overlap_sentence": _plain(asked, rng)}
-    said = _answered(params, reader, (encoder, exported_verifier(params)), asked, folds)
+    said = _answered(params, rungs, (encoder, exported_verifier(params)), asked, folds)
     for name, answered in said.items():
         results[name] = {
-            "gold": gold,
+            "gold": _quality_metrics(asked, alone[name], rng),
             "retrieved": _quality_metrics(asked, answered.answers, rng),
-            "of_gold_times_hit_at_5": _kept_share(asked, alone, answered.answers, rng),
+            "of_gold_times_hit_at_5": _kept_share(asked, alone[name], answered.answers, rng),
             **_price_metrics(answered.answers, hourly, rng),
         }
+        if isinstance(writer := rungs[name], MeasuredWriter):
+            results[name] |= _writing(writer, reader, params, asked, rng)
     names = list(said)
     if len(names) > 1:
         climbed = _cascade(said[names[0]], said[names[-1]], folds)
@@ -272,23 +259,42 @@ def _scorer_metrics(said: Sequence["Answered"], rng: np.random.Generator) -> dic
     }
 
 
-def _with_gold(params: Params, reader: OnnxReader, asked: Sequence[Asked]) -> list[RungAnswer]:
-    """What the reader makes of the gold passage alone; the same for each rung, since there is one passage to read."""
-    rung = ReaderRung("gold", reader, 1, params.ladder.cpu_usd_per_hour)
-    return [rung.answer(item.question, [Hit(item.gold, 1.0)]) for item in every(asked, len(asked), "gold passage")]
+def _with_gold(
+    params: Params, reader: OnnxReader, rungs: Mapping[str, Rung], asked: Sequence[Asked]
+) -> dict[str, list[RungAnswer]]:
+    """What each rung makes of the gold passage alone; the same for all readers, since there is one passage to read."""
+    read = _with_gold_by(ReaderRung("reader", reader, 1, params.ladder.cpu_usd_per_hour), asked)
+    return {name: read if isinstance(rung, ReaderRung) else _with_gold_by(rung, asked) for name, rung in rungs.items()}
+
+
+def _with_gold_by(rung: Rung, asked: Sequence[Asked]) -> list[RungAnswer]:
+    return [
+        rung.answer(item.question, [Hit(item.gold, 1.0)])
+        for item in every(asked, len(asked), f"{rung.name}, gold passage")
+    ]
+
+
+def _writing(
+    writer: MeasuredWriter, reader: OnnxReader, params: Params, asked: Sequence[Asked], rng: np.random.Generator
+) -> dict[str, Any]:
+    """What is asked of a writer alone: its speed, its language, and the model as it comes, with the gold passage."""
+    found: dict[str, Any] = {"speed": writer.speed(), "in_language": metric(writer.in_language(), rng)}
+    if params.train_writer.starter:
+        untuned = untuned_writer(writer.name, params, reader)
+        found["untuned"] = {"gold": _quality_metrics(asked, _with_gold_by(untuned, asked), rng)}
+    return found
 
 
 def _answered(
     params: Params,
-    reader: OnnxReader,
+    rungs: Mapping[str, Rung],
     judges: tuple[OnnxEncoder, Verifier | None],
     asked: Sequence[Asked],
     folds: NDArray[np.int64],
 ) -> dict[str, Answered]:
     """What every rung says to every question; scores as the product gives them, learnt on the other folds' titles."""
     answers: dict[str, list[RungAnswer]] = {}
-    for name, one in _readers(params).items():
-        rung = ReaderRung(name, reader, one.passages, params.ladder.cpu_usd_per_hour, one.retrieval_weight)
+    for name, rung in rungs.items():
         answers[name] = [rung.answer(item.question, item.hits) for item in every(asked, len(asked), name)]
     pairs = [(item, answer) for part in answers.values() for item, answer in zip(asked, part, strict=True)]
     table = pd.DataFrame(_outcome(item, answer, *judges) for item, answer in pairs)
@@ -391,15 +397,3 @@ def _price_metrics(answers: Sequence[RungAnswer], usd_per_hour: float, rng: np.r
         "cpu_ms_p95": percentile(busy, 95),
         "cost_usd": paid,
     }
-
-
-def exported_starter(params: Params) -> Path:
-    """The starter reader of the params as int8 ONNX, exported once and kept beside the services' state."""
-    if params.train_reader.starter is None:
-        raise InputError("params.yaml names no train_reader.starter: give a reader_folder to measure.")
-    starter, base = resolve(params.train_reader.starter), resolve(params.train_reader.base)
-    folder = repository_root() / ".palier" / "bench" / "readers" / sha256_file(starter / STARTER_FILE)[:12]
-    if not (folder / CONFIG).is_file():
-        tell("export the starter reader to int8")
-        export_reader(starter_reader(base, starter, params.seed), base, folder, starter_config(starter))
-    return folder

@@ -12,10 +12,42 @@ from pathlib import Path
 from bench.report import tell
 from palier.adapters.catalogue import load_catalogue, resolve
 from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
+from palier.errors import InputError
 from palier.params import Params, TrainEncoderParams
 from palier.settings import repository_root
 
 RERANKER_STARTER = "reranker-starter"
+
+
+def exported_reader(params: Params) -> Path:
+    """The starter reader of ``params`` as int8 ONNX; raises InputError where none is named."""
+    base, starter, seed = params.train_reader.base, params.train_reader.starter, params.seed
+    if starter is None:
+        raise InputError("params.yaml names no train_reader.starter: give a reader_folder to measure.")
+
+    def export(folder: Path) -> None:
+        from palier.adapters.reader_adapter import starter_reader
+        from palier.adapters.reader_export import export_reader, starter_config
+
+        reader = starter_reader(resolve(base), resolve(starter), seed)
+        export_reader(reader, resolve(base), folder, starter_config(resolve(starter)))
+
+    return _kept("readers", [base, starter], export)
+
+
+def exported_writer(params: Params) -> Path | None:
+    """The starter writer of ``params``, merged and rounded for llama.cpp; None without one."""
+    base, starter = params.train_writer.base, params.train_writer.starter
+    if starter is None:
+        return None
+
+    def export(folder: Path) -> None:
+        from palier.stages.train_writer import export_starter
+
+        folder.mkdir(parents=True)
+        export_starter(base, resolve(starter), folder)
+
+    return _kept("writers", [base, starter], export)
 
 
 def exported_encoder(base: str, starter: str | None = None) -> Path:

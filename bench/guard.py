@@ -24,7 +24,6 @@ from palier.adapters.guard_training import Example, read_examples
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.question_pools import Pool, hits_of, pools_of
 from palier.adapters.recent_vectors import RecentVectors
-from palier.adapters.scorer_rows import DENSE_WEIGHT
 from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage, sha256_text
 from palier.domain.guarding import ATTACKS, HONEST, LANGUAGES, Guard, GuardWeights
@@ -58,7 +57,8 @@ def run(data: Sequence[Path], out: Path, *, max_questions: int | None = 400, see
 
     Raises InputError for files without a question of a test article.
     """
-    section = load_params(repository_root() / "params.yaml").train_encoder
+    params = load_params(repository_root() / "params.yaml")
+    section, weight = params.train_encoder, params.retrieval.dense_weight
     encoder = RecentVectors(OnnxEncoder(exported_encoder(section.base, section.starter)), size=100_000)
     path = resolve(STARTER) / GUARD_FILE
     weights = GuardWeights.model_validate_json(path.read_text(encoding="utf-8"))
@@ -70,8 +70,8 @@ def run(data: Sequence[Path], out: Path, *, max_questions: int | None = 400, see
     examples = read_examples(repository_root() / "models" / "guard_examples" / "unseen", rng)
     guard = Guard(weights, encoder)
     results: dict[str, Any] = {
-        "guard": _measured(_guarded(guard), rows, examples, encoder, max_questions, rng),
-        "keywords": _measured(_by_keywords, rows, examples, encoder, max_questions, rng),
+        "guard": _measured(_guarded(guard), rows, examples, encoder, weight, max_questions, rng),
+        "keywords": _measured(_by_keywords, rows, examples, encoder, weight, max_questions, rng),
         **_times(guard, examples),
     }
     return report.write(out, results)
@@ -106,13 +106,16 @@ def _measured(
     rows: Sequence[QaRow],
     examples: Sequence[Example],
     encoder: TextEncoder,
+    dense_weight: Mapping[Lang, float],
     max_questions: int | None,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for lang in LANGUAGES:
         own = [example for example in examples if example.lang == lang]
-        public, strangers = _pooled(judge, [row for row in rows if row.lang == lang], own, lang, encoder, max_questions)
+        public, strangers = _pooled(
+            judge, [row for row in rows if row.lang == lang], own, lang, encoder, dense_weight, max_questions
+        )
         refused = {e: judge(Question(e.text, lang), ()) is not None for e in own}
         attacks = [refused[e] for e in own if e.kind in ATTACKS]
         results[lang] = {
@@ -132,6 +135,7 @@ def _pooled(
     examples: Sequence[Example],
     lang: Lang,
     encoder: TextEncoder,
+    dense_weight: Mapping[Lang, float],
     max_questions: int | None,
 ) -> tuple[list[bool], list[bool]]:
     """(questions refused, off-topic questions caught), each question put to the passages of its own pool of articles.
@@ -145,14 +149,16 @@ def _pooled(
     for pool in pools:
         share = len(pool.questions) if max_questions is None else -(-max_questions // len(pools))
         asked = pool.questions[:: max(1, len(pool.questions) // share)][:share]
-        refused += _refusals(judge, pool, asked, encoder)
-        caught += _refusals(judge, pool, off_topic, encoder)
+        refused += _refusals(judge, pool, asked, encoder, dense_weight)
+        caught += _refusals(judge, pool, off_topic, encoder, dense_weight)
     return refused, caught
 
 
-def _refusals(judge: Judge, pool: Pool, texts: Sequence[str], encoder: TextEncoder) -> list[bool]:
+def _refusals(
+    judge: Judge, pool: Pool, texts: Sequence[str], encoder: TextEncoder, dense_weight: Mapping[Lang, float]
+) -> list[bool]:
     questions = [Question(text, pool.lang) for text in texts]
-    found = hits_of(pool, questions, encoder, DENSE_WEIGHT[pool.lang]) if questions else []
+    found = hits_of(pool, questions, encoder, dense_weight[pool.lang]) if questions else []
     return [judge(question, hits) is not None for question, hits in zip(questions, found, strict=True)]
 
 

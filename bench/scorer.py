@@ -26,8 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from bench.answers import exported_starter
-from bench.exported_models import exported_encoder, exported_verifier
+from bench.exported_models import exported_encoder, exported_reader, exported_verifier
 from bench.report import QaRow, Report, percentile, read_qa, tell
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_encoder import OnnxEncoder
@@ -65,7 +64,7 @@ def run(
     Raises InputError for files without a question of a test article.
     """
     params = load_params(repository_root() / "params.yaml")
-    reader_folder = reader_folder or exported_starter(params)
+    reader_folder = reader_folder or exported_reader(params)
     section = params.train_encoder
     encoder = OnnxEncoder(encoder_folder or exported_encoder(section.base, section.starter))
     rng = np.random.default_rng(seed)
@@ -74,11 +73,11 @@ def run(
     questions = _read(data, max_questions, report, rng)
     recent = RecentVectors(encoder, size=100_000)
     verifier = exported_verifier(params)
-    rows = answered_rows(questions, OnnxReader(reader_folder), recent, verifier, _tell_progress)
+    rows = answered_rows(questions, params, OnnxReader(reader_folder), recent, verifier, _tell_progress)
     with tempfile.TemporaryDirectory() as folder:
         broken = Path(shutil.copytree(reader_folder, Path(folder) / "reader"))
         negate_span_head(broken / MODEL)
-        wrong = answered_rows(questions[::BROKEN_EVERY], OnnxReader(broken), recent, verifier, _tell_progress)
+        wrong = answered_rows(questions[::BROKEN_EVERY], params, OnnxReader(broken), recent, verifier, _tell_progress)
     return report.write(out, _results(rows, params, rng) | {"broken_reader": _broken(rows, wrong, params)})
 
 

@@ -26,6 +26,8 @@ from palier.adapters.scorer_rows import ScoredRow, answered_rows
 from palier.adapters.scorer_training import fit_head
 from palier.adapters.workspace import write_text
 from palier.domain.scoring import AGREEMENT, ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
+from palier.params import load_params
+from palier.settings import repository_root
 
 READER = "reader"
 
@@ -69,7 +71,8 @@ def main() -> None:
     args = parser.parse_args()
     questions = sample(read_rows(args.data, ["validation"]), args.questions, np.random.default_rng(args.seed))
     encoder = RecentVectors(OnnxEncoder(args.encoder), size=100_000)
-    rows = answered_rows(questions, OnnxReader(args.reader), encoder, verifier_in(args.verifier), tell)
+    params = load_params(repository_root() / "params.yaml")
+    rows = answered_rows(questions, params, OnnxReader(args.reader), encoder, verifier_in(args.verifier), tell)
     heads = {
         answered: {rung: head_of(rows, answered, rung, args.regularisation) for rung in (READER, ANY_RUNG)}
         for answered in (True, False)

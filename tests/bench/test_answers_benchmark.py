@@ -37,7 +37,7 @@ def test_a_split_or_a_rung_that_is_not_there_is_told_before_anything_is_asked(tm
     data = write(tmp_path / "a.jsonl", [row(0)])
     with pytest.raises(InputError, match="No split 'exam'"):
         run([data], tmp_path / "o.json", search_url="http://127.0.0.1:1", asked_titles="exam")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="No reader rung heavy"):
+    with pytest.raises(InputError, match="No local rung heavy"):
         run([data], tmp_path / "o.json", search_url="http://127.0.0.1:1", rungs=["heavy"])
     assert not (tmp_path / "o.json").exists()
 
@@ -87,3 +87,19 @@ def test_weights_of_retrieval_are_scanned_on_validation_titles_alone(tmp_path: P
     served = content["results"]["reader"]["retrieved"]["f1_with_unanswerable"]["value"]
     assert scanned["0"] == pytest.approx(served, abs=1e-3)
     assert "1000" in scanned
+
+
+@pytest.mark.service
+@pytest.mark.model
+def test_a_writer_is_asked_where_it_is_named_with_its_speed_and_language(tmp_path: Path, search_url: str) -> None:
+    data = write(tmp_path / "a.jsonl", [row(i) for i in range(4)])
+    content = run([data], tmp_path / "o.json", search_url=search_url, rungs=["reader", "writer"])
+    results = content["results"]
+    assert content["params"]["rungs"] == ["reader", "writer"]
+    assert results["writer"]["gold"]["f1"]["n"] == 4
+    assert results["writer"]["cost_usd"]["value"] > results["reader"]["cost_usd"]["value"]
+    speed = results["writer"]["speed"]
+    assert speed["tokens_per_s"] > 0
+    assert 0 < speed["first_token_ms_p50"] <= speed["first_token_ms_p95"]
+    assert 0.0 <= results["writer"]["in_language"]["value"] <= 1.0
+    assert results["cascade"]["rungs"] == ["reader", "writer"]

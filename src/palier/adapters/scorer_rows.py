@@ -20,11 +20,8 @@ from palier.domain.answering import Hit, Question, RungAnswer
 from palier.domain.documents import Lang, Passage, sha256_text
 from palier.domain.scoring import TextEncoder, Verifier, agreement_features, features
 from palier.domain.text_metrics import best_f1
-
-DENSE_WEIGHT: Mapping[Lang, float] = {"en": 0.45, "fr": 0.25}
-WIDTHS: Mapping[str, int] = {"reader": 2, "reader_wide": 10}
-RETRIEVAL_WEIGHT = 8.0
-"""As `params.yaml` ships its reader rungs."""
+from palier.params import Params
+from palier.params import ReaderRung as ReaderParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +41,38 @@ class ScoredRow:
 
 def answered_rows(
     rows: Sequence[Mapping[str, Any]],
+    params: Params,
     reader: OnnxReader,
     encoder: TextEncoder,
     verifier: Verifier | None,
     progress: Callable[[int, int], None],
     wide_every: int = 4,
 ) -> list[ScoredRow]:
-    """Answers of a reader over two passages to QA ``rows`` (with a key ``domain``), and of one over ten to each
-    ``wide_every``-th question, that one beside the first's answer.
+    """What the reader rungs of ``params`` say to QA ``rows`` (with a key ``domain``): the first one of the ladder to
+    all, the others to each ``wide_every``-th question, beside the first's answer.
     """
-    rungs = {name: ReaderRung(name, reader, n_passages, 0.0, RETRIEVAL_WEIGHT) for name, n_passages in WIDTHS.items()}
+    first, *others = [
+        ReaderRung(name, reader, rung.passages, 0.0, rung.retrieval_weight)
+        for name, rung in params.ladder.rungs.items()
+        if isinstance(rung, ReaderParams)
+    ]
     found: list[ScoredRow] = []
     for lang in ("en", "fr"):
         own = [row for row in rows if row["lang"] == lang]
-        for place, (row, hits) in enumerate(_retrieved(own, lang, encoder)):
+        for place, (row, hits) in enumerate(
+            _retrieved(own, lang, encoder, params.retrieval.dense_weight.get(lang, 0.0))
+        ):
             question = Question(row["question"], lang)
-            first = rungs["reader"].answer(question, hits)
-            found.append(_row(row, question, hits, first, [], encoder, verifier))
-            if place % wide_every == 0:
-                wide = rungs["reader_wide"].answer(question, hits)
-                found.append(_row(row, question, hits, wide, [first.text], encoder, verifier))
+            answer = first.answer(question, hits)
+            found.append(_row(row, question, hits, answer, [], encoder, verifier))
+            for other in others if place % wide_every == 0 else []:
+                found.append(_row(row, question, hits, other.answer(question, hits), [answer.text], encoder, verifier))
             progress(len(found), len(rows))
     return found
 
 
 def _retrieved(
-    rows: Sequence[Mapping[str, Any]], lang: Lang, encoder: TextEncoder
+    rows: Sequence[Mapping[str, Any]], lang: Lang, encoder: TextEncoder, dense_weight: float
 ) -> list[tuple[Mapping[str, Any], list[Hit]]]:
     if not rows:
         return []
@@ -77,7 +80,7 @@ def _retrieved(
     pool = Pool("all", lang, tuple(passages.values()), ())
     asked = [row for row in rows if row["question"].strip()]
     questions = [Question(row["question"], lang) for row in asked]
-    return list(zip(asked, hits_of(pool, questions, encoder, DENSE_WEIGHT[lang]), strict=True))
+    return list(zip(asked, hits_of(pool, questions, encoder, dense_weight), strict=True))
 
 
 def _passage(row: Mapping[str, Any], lang: Lang) -> Passage:

@@ -15,7 +15,7 @@ import torch
 
 from palier.adapters.writer_rows import RowMaker
 from palier.adapters.writer_rung import STOP, LlamaCpp
-from palier.domain.language import french_balance
+from palier.domain.language import detect_language
 from palier.domain.prompting import said_of
 from palier.domain.text_metrics import best_f1, no_answer_f1
 from palier.domain.writing_tasks import WritingTask
@@ -64,8 +64,7 @@ class _Graded:
 
     @property
     def is_in_language(self) -> bool:
-        balance = french_balance(self.said)
-        return balance == 0 or (balance > 0) == (self.task.lang == "fr")
+        return detect_language(self.said, default=self.task.lang) == self.task.lang
 
 
 def exam_metrics(tasks: Sequence[WritingTask], replies: Sequence[str]) -> dict[str, float]:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,15 +95,23 @@ def run(params: Params, root: Path, progress: Progress) -> TrainWriterResult:
 
 
 def _as_it_is(params: Params, starter: Path, folder: Path, progress: Progress) -> TrainWriterResult:
-    """The starter in the rounding that its own exam chose."""
     progress(0, 1, "merge and round the starter")
-    section, config = params.train_writer, read_writer_config(starter)
-    if config.base != section.base:
-        raise ParamsError(f"train_writer.starter {section.starter} was made for {config.base}, not for {section.base}.")
-    gguf = gguf_of(resolve(section.base))
+    export_starter(params.train_writer.base, starter, folder)
+    return TrainWriterResult(0, 0, _megabytes(folder), (STARTER_FILE, CONFIG))
+
+
+def export_starter(base: str, starter: Path, folder: Path) -> None:
+    """Write the starter into ``folder``, merged into ``base`` in the rounding that its own exam chose.
+
+    Raises ParamsError when it was made for another base.
+    """
+    config = read_writer_config(starter)
+    if config.base != base:
+        raise ParamsError(f"The writer's starter {starter.name} was made for {config.base}, not for {base}.")
+    gguf = gguf_of(resolve(base))
     change = starter_change(starter)
     export_writer(load_base(gguf, change).state_dict(), gguf, folder / WRITER_FILE, config.quantisation)
-    return _kept(TrainWriterResult(0, 0, {}), folder, change, config)
+    _keep(folder, change, config)
 
 
 def _tuned(params: Params, workspace: Workspace, folder: Path, progress: Progress) -> TrainWriterResult:
@@ -131,17 +139,18 @@ def _tuned(params: Params, workspace: Workspace, folder: Path, progress: Progres
         (folder / WRITER_FILE).unlink()
         return result
     config = WriterConfig(base=section.base, quantisation=chosen, max_words=section.evidence_words)
-    return _kept(result, folder, both_changes(before, learnt) if metrics["is_tuned_kept"] else before, config)
+    _keep(folder, both_changes(before, learnt) if metrics["is_tuned_kept"] else before, config)
+    return replace(result, metrics=metrics | _megabytes(folder), kept=(STARTER_FILE, CONFIG))
 
 
-def _kept(
-    result: TrainWriterResult, folder: Path, change: Mapping[str, "Tensor"], config: WriterConfig
-) -> TrainWriterResult:
+def _keep(folder: Path, change: Mapping[str, "Tensor"], config: WriterConfig) -> None:
+    """Beside the GGUF: what tells it from its base, and how it was made."""
     save_file(dict(change), folder / STARTER_FILE)
     write_json(folder / CONFIG, config.model_dump())
-    megabytes = (folder / WRITER_FILE).stat().st_size / 1e6
-    metrics = {**result.metrics, "megabytes": round(megabytes, 1)}
-    return TrainWriterResult(result.n_examples, result.n_steps, metrics, (STARTER_FILE, CONFIG))
+
+
+def _megabytes(folder: Path) -> dict[str, float]:
+    return {"megabytes": round((folder / WRITER_FILE).stat().st_size / 1e6, 1)}
 
 
 def _rows(

@@ -1,0 +1,69 @@
+"""The scorer's benchmark asks test articles only, by the ladder of `params.yaml`; its file holds what it promises."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.scorer import run
+from palier.domain.title_split import title_split
+from palier.errors import InputError
+
+PLACES = [f"Bakery_of_{name}" for name in ("Lisbon", "Quimper", "Tromso", "Galway", "Bruges", "Cadiz", "Ghent", "Nice")]
+TRADES = ("mill", "forge", "school", "chapel", "market", "harbour")
+
+
+def rows_of(split: str, n_titles: int) -> list[dict[str, Any]]:
+    """Two questions on each of ``n_titles`` articles of a split, the second one without an answer there."""
+    titles = (f"{place}_{number}" for number in range(100) for place in PLACES)
+    chosen = [title for title in titles if title_split(title) == split][:n_titles]
+    found = []
+    for i, title in enumerate(chosen):
+        trade, place = TRADES[i % len(TRADES)], title.replace("_", " ")
+        row = {
+            "id": f"q{i}",
+            "lang": "en",
+            "title": title,
+            "passage_id": f"p{i}",
+            "context": f"The {trade} of {place} opened in 19{10 + i}. Ada Baker founded it and had {i + 3} sons.",
+            "question": f"In which year did the {trade} of {place} open?",
+            "answers": [f"19{10 + i}"],
+            "answerable": True,
+        }
+        silent = {"id": f"n{i}", "question": f"Who painted the {trade} of {place}?", "answers": [], "answerable": False}
+        found += [row, row | silent]
+    return found
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.model
+def test_only_test_articles_are_asked_and_the_file_holds_each_scorer_and_the_broken_reader(tmp_path: Path) -> None:
+    rows = rows_of("test", 20)
+    data = write(tmp_path / "a.jsonl", rows + rows_of("train", 20))
+    content = run([data], tmp_path / "o.json", max_questions=None)
+    assert json.loads((tmp_path / "o.json").read_text(encoding="utf-8")) == content
+    assert content["data"][0]["rows"] == 80
+    results = content["results"]
+    n_answers = len(rows) + len(rows) // 4  # each fourth question is asked of the wide reader too
+    for scorer in ("fitted_without_starter", "fitted_without_verifier", "verifier", "reader_margin"):
+        assert results[scorer]["auc"]["n"] == n_answers
+        assert results[scorer]["auc"]["low"] <= results[scorer]["auc"]["value"] <= results[scorer]["auc"]["high"]
+    assert 0.0 <= results["fitted"]["ece"]["value"] <= 1.0
+    assert "ece" not in results["reader_margin"]  # logits are no probabilities
+    broken = results["broken_reader"]
+    assert broken["n"] > 0
+    assert broken["n_sound"] > 0
+    assert broken["quality_broken"] < broken["quality_sound"]
+
+
+@pytest.mark.model
+def test_files_without_a_test_article_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    data = write(tmp_path / "a.jsonl", rows_of("train", 3))
+    with pytest.raises(InputError, match="No row asks about a test article"):
+        run([data], tmp_path / "o.json")
+    assert not (tmp_path / "o.json").exists()
