@@ -203,8 +203,11 @@ def validation_ndcg(model: torch.nn.Module, rows: Sequence[Row], lang: str, n_as
 
 
 def average(files: Sequence[Path]) -> dict[str, torch.Tensor]:
-    """The mean of several weights of one run."""
-    states = [load_file(path) for path in files]
+    """The mean of several weights; a folder is a starter as it is committed."""
+    states = [
+        load_encoder(resolve("all-minilm-l6-v2"), path).state_dict() if path.is_dir() else load_file(path)
+        for path in files
+    ]
     return {name: sum(state[name] for state in states) / len(states) for name in states[0]}
 
 
@@ -289,7 +292,7 @@ def main() -> None:
     parser.add_argument("--from-starter", action="store_true", help="begin from the committed starter, likewise")
     parser.add_argument("--start-share", type=float, default=1.0, help="of that average, 0..1; the rest is the base")
     parser.add_argument("--share", type=float, default=1.0, help="of the tuned weights, 0..1")
-    parser.add_argument("--average", type=Path, nargs="*", help="finish with the mean of these weights")
+    parser.add_argument("--average", type=Path, nargs="*", help="finish with the mean of these weights, or starters")
     parser.add_argument("--shares", type=float, nargs="*", default=[], help="shares to measure before pressing")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)

@@ -148,7 +148,7 @@ class SweepRetrievalParams(Section):
     overlap_words: Grid[Annotated[int, Field(ge=0)]]
     fields: Grid[Annotated[tuple[SearchedField, ...], Field(min_length=1, strict=False)]]
     exact_weight: Grid[Annotated[float, Field(ge=0)]]
-    wording_weight: Grid[Share] = (0.0, 0.5)
+    wording_weight: Grid[Share] = (0.0, 0.6)
     candidates: Grid[Positive]
     dense_weight: Grid[Share]
     rrf_constant: Grid[Positive]

@@ -1,4 +1,4 @@
-"""Wording: the share of a question's words and pairs that a passage holds, rare ones first."""
+"""Wording: the share of a question's pieces of words and pairs of words that a passage holds, rare ones first."""
 
 import pytest
 from hypothesis import given
@@ -28,6 +28,12 @@ def test_a_word_that_all_hold_tells_nothing() -> None:
 def test_accents_plurals_and_endings_do_not_matter() -> None:
     texts = {"a": "Les étés et les œuvres municipales", "b": "rien de cela", "c": "ni de ceci"}
     assert wording("ete oeuvre municipal", texts)["a"] > 0.5
+
+
+def test_a_word_of_the_same_family_or_with_a_typing_error_is_mostly_held() -> None:
+    texts = {"family": "Une commande est remboursable.", "typo": "Le rembousrement suit.", "none": "Le chat dort."}
+    found = wording("remboursement", texts)
+    assert min(found["family"], found["typo"]) > found["none"] == 0.0
 
 
 def test_order_of_words_counts_a_little() -> None:

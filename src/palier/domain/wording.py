@@ -1,13 +1,13 @@
-"""How closely a passage words a question: which of its words it holds, and which pairs of them side by side.
+"""How closely a passage words a question: which pieces of its words it holds, and which pairs of words side by side.
 
 BM25 counts a rare word that stands three times above two rare words that stand once; for a question it matters more
-that all of its words are there. Rarity is told by the candidates of the question themselves: a word that all of them
-hold tells nothing, whatever it does in the corpus, so no list of stop words is needed, in any language. Words are cut
-to their first letters instead of stemmed. The price: a few milliseconds over a hundred candidates, and other scripts
-than Latin are not seen at all.
+that all of its words are there. A word is known by its pieces of five letters, so that "remboursement" is mostly held
+by "remboursable", "delivery" by "deliver", and a word with a typing error by itself. Rarity is told by the candidates
+of the question themselves: a piece that all of them hold tells nothing, whatever it does in the corpus, so no list of
+stop words is needed, in any language. The price: a few milliseconds over a hundred candidates, and other scripts than
+Latin are not seen at all.
 
-On validation titles (PIAF, SQuAD; `docs/decisions/0007-wording.md`) this raised nDCG@10 of the fused ranking by 2.7 and
-1.1 points.
+What it brings stands in `docs/decisions/0007-wording.md`.
 """
 
 import itertools
@@ -17,25 +17,32 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
-WORDS_SHARE = 0.6
-"""Of single words in the result; the rest is that of pairs."""
+PIECES_SHARE = 0.6
+"""Of pieces of words in the result; the rest is that of pairs."""
+PIECE = 5
+"""Letters of a piece, the word's edges counted as one each; a shorter word is one piece."""
 STEM = 6
+"""Letters of a word that a pair asks for."""
 _WORD = re.compile(r"[a-z0-9]+")
 Feature = TypeVar("Feature")
 
 
 def wording(question: str, texts: Mapping[str, str]) -> dict[str, float]:
-    """0..1 for each of ``texts`` {id: text}: the share of the question's words and pairs of words that it holds.
+    """0..1 for each of ``texts`` {id: text}: the share of the question's pieces and pairs of words that it holds.
 
     Each counts by how rare it is among ``texts``: log((n + 1) / (n_holding + 1/2)). What no text holds is left out.
     """
-    asked = _stems(question)
-    stems = {key: _stems(text) for key, text in texts.items()}
-    words = {key: set(asked).intersection(found) for key, found in stems.items()}
-    asked_pairs = set(itertools.pairwise(asked))
-    pairs = {key: asked_pairs.intersection(itertools.pairwise(found)) for key, found in stems.items()}
-    by_words, by_pairs = _shares(words), _shares(pairs)
-    return {key: WORDS_SHARE * by_words[key] + (1 - WORDS_SHARE) * by_pairs[key] for key in texts}
+    asked = _words(question)
+    asked_pieces = {piece for word in asked for piece in _pieces(word)}
+    asked_pairs = set(itertools.pairwise(map(_stem, asked)))
+    pieces, pairs = {}, {}
+    for key, text in texts.items():
+        words = _words(text)
+        spaced = f" {' '.join(words)} "
+        pieces[key] = {piece for piece in asked_pieces if piece in spaced}
+        pairs[key] = asked_pairs.intersection(itertools.pairwise(map(_stem, words)))
+    by_pieces, by_pairs = _shares(pieces), _shares(pairs)
+    return {key: PIECES_SHARE * by_pieces[key] + (1 - PIECES_SHARE) * by_pairs[key] for key in texts}
 
 
 def _shares(held: Mapping[str, Collection[Feature]]) -> dict[str, float]:
@@ -49,7 +56,18 @@ def _shares(held: Mapping[str, Collection[Feature]]) -> dict[str, float]:
     return {key: sum(weights[feature] for feature in features) / total for key, features in held.items()}
 
 
-def _stems(text: str) -> list[str]:
+def _pieces(word: str) -> list[str]:
+    """All runs of PIECE letters of a word between spaces; the whole of it where it is shorter."""
+    spaced = f" {word} "
+    return [spaced[at : at + PIECE] for at in range(max(1, len(spaced) - PIECE + 1))]
+
+
+def _stem(word: str) -> str:
+    return word[:STEM] if len(word) > STEM else word.rstrip("s")
+
+
+def _words(text: str) -> list[str]:
+    """Words in small letters without accents."""
     plain = text.lower().replace("œ", "oe").replace("æ", "ae").replace("ß", "ss")
     bare = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode("ascii")
-    return [word[:STEM] if len(word) > STEM else word.rstrip("s") for word in _WORD.findall(bare)]
+    return _WORD.findall(bare)
