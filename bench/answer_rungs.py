@@ -40,8 +40,11 @@ class TimedModel(LlamaCpp):
 class MeasuredWriter(WriterRung):
     """A writer that remembers how long its model took, and which language it was asked and answered in."""
 
-    def __init__(self, name: str, model: TimedModel, reader: OnnxReader, limits: WriterLimits, **told: Any) -> None:
+    def __init__(
+        self, name: str, model: TimedModel, reader: OnnxReader, limits: WriterLimits, *, is_tuned: bool, **told: Any
+    ) -> None:
         super().__init__(name, model, reader, limits, **told)
+        self.is_tuned = is_tuned
         self._timed = model
         self._said: list[tuple[Lang, str]] = []
 
@@ -120,6 +123,7 @@ def _writer(name: str, params: Params, tuned: Path | None, reader: OnnxReader) -
         WriterLimits(
             rung.passages, read_writer_config(tuned).max_words if tuned else rung.max_prompt_words, rung.max_new_tokens
         ),
+        is_tuned=tuned is not None,
         prompt=params.prompt,
         cpu_usd_per_hour=params.ladder.cpu_usd_per_hour,
     )

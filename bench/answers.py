@@ -279,7 +279,7 @@ def _writing(
 ) -> dict[str, Any]:
     """What is asked of a writer alone: its speed, its language, and the model as it comes, with the gold passage."""
     found: dict[str, Any] = {"speed": writer.speed(), "in_language": metric(writer.in_language(), rng)}
-    if params.train_writer.starter:
+    if writer.is_tuned:
         untuned = untuned_writer(writer.name, params, reader)
         found["untuned"] = {"gold": _quality_metrics(asked, _with_gold_by(untuned, asked), rng)}
     return found

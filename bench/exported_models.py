@@ -16,7 +16,7 @@ from palier.errors import InputError
 from palier.params import Params, TrainEncoderParams
 from palier.settings import repository_root
 
-RERANKER_STARTER = "reranker-starter"
+RERANKER_STARTER, WRITER_STARTER = "reranker-starter", "writer-starter"
 
 
 def exported_reader(params: Params) -> Path:
@@ -36,8 +36,11 @@ def exported_reader(params: Params) -> Path:
 
 
 def exported_writer(params: Params) -> Path | None:
-    """The starter writer of ``params``, merged and rounded for llama.cpp; None without one."""
-    base, starter = params.train_writer.base, params.train_writer.starter
+    """The starter writer of ``params``, or else the catalogue's `writer-starter`, merged and rounded; None
+    without either.
+    """
+    base = params.train_writer.base
+    starter = params.train_writer.starter or (WRITER_STARTER if WRITER_STARTER in load_catalogue() else None)
     if starter is None:
         return None
 
