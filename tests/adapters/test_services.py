@@ -165,6 +165,21 @@ def test_a_taken_port_is_named_with_its_holder(
     assert "PALIER_ECHO_PORT" in message
 
 
+def test_ports_can_be_asked_for_before_anything_starts(
+    supervisor: Supervisor, make_spec: Callable[..., ServiceSpec], free_port: int, folder: Path
+) -> None:
+    """A port of somebody else's is refused; a free one and that of our own running service are not."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", free_port))
+        other.listen()
+        with pytest.raises(PortTakenError, match=f"port {free_port}"):
+            supervisor.require_ports([make_spec()])
+    assert processes_of(folder) == []
+    supervisor.require_ports([make_spec()])
+    supervisor.up(make_spec())
+    supervisor.require_ports([make_spec()])
+
+
 def test_a_service_that_dies_while_starting_shows_its_last_lines(
     supervisor: Supervisor, make_spec: Callable[..., ServiceSpec]
 ) -> None:

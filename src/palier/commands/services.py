@@ -67,6 +67,7 @@ def start(settings: Settings, names: Sequence[str] | None = None) -> None:
     """Start the named services (default: all), saying what happens; Airflow's pool is made when Airflow is up."""
     supervisor = Supervisor(settings.state_dir / "services")
     chosen = list(specs(settings, _chosen(names)))
+    supervisor.require_ports(chosen)
     with ThreadPoolExecutor(len(chosen) or 1) as pool:  # each spends most of its start importing, on one core
         starts = [pool.submit(supervisor.up, spec, _announce) for spec in chosen]
         for start_of in as_completed(starts):

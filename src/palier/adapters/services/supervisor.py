@@ -105,6 +105,16 @@ class Supervisor:
                 self._wait_for_running(spec, record, report)
         return Running(spec.name, record.pid, spec.url, time.monotonic() - began, was_running)
 
+    def require_ports(self, specs: Sequence[ServiceSpec]) -> None:
+        """Raises PortTakenError where another program listens on a port that one of ``specs`` would start on.
+
+        Asked before several are started: else the one that cannot start would be told of when the others are up.
+        """
+        for spec in specs:
+            with self._lock(spec.name):
+                if self._living(spec.name) is None:
+                    self._require_port(spec)
+
     def down(self, name: str, *, grace_s: float = 15.0) -> int:
         """Stops the service and all that it started; returns how many processes there were (0: none ran)."""
         with self._lock(name):
@@ -131,12 +141,7 @@ class Supervisor:
         )
 
     def _start(self, spec: ServiceSpec, report: Callable[[str], None]) -> _Record:
-        self._sweep(spec)
-        if not is_port_free(spec.port):
-            raise PortTakenError(
-                f"port {spec.port}, which {spec.name} needs, is taken by {describe_listener(spec.port)}; "
-                f"stop it, or choose another port with {spec.port_variable}"
-            )
+        self._require_port(spec)
         command = spec.command(report) if callable(spec.command) else spec.command
         log = self.log_path(spec.name)
         if log.exists():
@@ -154,6 +159,15 @@ class Supervisor:
         finally:
             let_go(child)
         return record
+
+    def _require_port(self, spec: ServiceSpec) -> None:
+        """The port is free, once what an interrupted start has left there is gone."""
+        self._sweep(spec)
+        if not is_port_free(spec.port):
+            raise PortTakenError(
+                f"port {spec.port}, which {spec.name} needs, is taken by {describe_listener(spec.port)}; "
+                f"stop it, or choose another port with {spec.port_variable}"
+            )
 
     def _spawn(self, spec: ServiceSpec, command: Sequence[str], token: str) -> Popen[bytes]:
         try:
