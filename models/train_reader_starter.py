@@ -16,6 +16,7 @@ the same article. Cut the time in half and French loses first.
 import argparse
 import hashlib
 import json
+import math
 import sys
 import tempfile
 from collections import defaultdict
@@ -170,7 +171,10 @@ def validation_exam(rows: Sequence[Row], rng: np.random.Generator) -> list[ExamQ
 
 
 def finish(model: SpanReader, base: Path, out: Path, rows: Sequence[Row], seed: int) -> dict[str, float]:
-    """Press the weights, and choose the threshold with what comes back from the pressed file, as int8."""
+    """Press the weights, and choose the threshold with what comes back from the pressed file, as int8.
+
+    The metrics of the validation exam, once more without a threshold where F1 is concerned.
+    """
     out.mkdir(parents=True, exist_ok=True)
     save_file(press_reader(model, base, RANK), out / STARTER_FILE)
     rng = np.random.default_rng((seed, 3))
@@ -181,7 +185,10 @@ def finish(model: SpanReader, base: Path, out: Path, rows: Sequence[Row], seed: 
         answers = sit_exam(OnnxReader(Path(folder)), exam)
     threshold = best_threshold(exam, answers)
     write_json(out / CONFIG, config.model_copy(update={"null_threshold": round(threshold, 4)}).model_dump())
-    return exam_metrics(exam, answers, threshold)
+    always = exam_metrics(exam, answers, -math.inf)
+    return exam_metrics(exam, answers, threshold) | {
+        f"no_threshold.{name}": value for name, value in always.items() if name.startswith("f1")
+    }
 
 
 def train(base: Path, args: argparse.Namespace) -> SpanReader:
