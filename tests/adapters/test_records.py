@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,23 +62,26 @@ RULES = RolloutParams(
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Postgres of our own on a Unix socket; the SQLAlchemy URL of its empty server."""
+def postgres_server() -> Iterator[str]:
+    """A Postgres of our own on a Unix socket; the SQLAlchemy URL of its empty server.
+
+    Its folder is not one of pytest's: those are closed to other users again whenever another pytest starts.
+    """
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         pytest.skip("Postgres is not installed (apt-get install postgresql)")
     if find_spec("psycopg") is None:
         pytest.skip("the psycopg driver is not installed")
-    folder = tmp_path_factory.mktemp("postgres")
-    data, bin_dir = folder / "data", programs[-1].parent
-    as_user = _owner_for(folder)
-    run = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
-    subprocess.run([*as_user, bin_dir / "initdb", "-D", data, "-A", "trust", "-U", "palier"], **run)
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    start = [bin_dir / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log"]
-    subprocess.run([*as_user, *start, "start"], **run)
-    yield f"postgresql+psycopg://palier@/postgres?host={folder}"
-    subprocess.run([*as_user, bin_dir / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **run)
+    with tempfile.TemporaryDirectory(prefix="palier-postgres-", dir="/tmp") as name:
+        folder, bin_dir = Path(name), programs[-1].parent
+        data, as_user = folder / "data", _owner_for(folder)
+        run = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
+        subprocess.run([*as_user, bin_dir / "initdb", "-D", data, "-A", "trust", "-U", "palier"], **run)
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        start = [bin_dir / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log"]
+        subprocess.run([*as_user, *start, "start"], **run)
+        yield f"postgresql+psycopg://palier@/postgres?host={folder}"
+        subprocess.run([*as_user, bin_dir / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **run)
 
 
 def _owner_for(folder: Path) -> list[str]:
@@ -88,8 +92,6 @@ def _owner_for(folder: Path) -> list[str]:
     if shutil.which("runuser") is None:
         pytest.skip("running as root without runuser, and Postgres refuses root")
     shutil.chown(folder, "postgres")
-    for parent in folder.parents[:2]:
-        parent.chmod(parent.stat().st_mode | 0o055)
     return ["runuser", "-u", "postgres", "--"]
 
 
