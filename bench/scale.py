@@ -9,8 +9,9 @@ rate. Index sizes are those after a flush, before any merge that Elasticsearch d
 of one segment at the end.
 
 `bulk_embedding` compares embedding with torch in fp32 (`bench.scale_speed`). `--latency` measures questions while
-benchmark and node share one core, at 10,000 passages or at the end. Questions are those of the data, or the first words
-of passages. The price: one run, one machine, no interval on rates.
+benchmark and node share one core, at 10,000 passages or at the end, and with them the reranker of `params.yaml` (or
+`reranker-starter`, or `--reranker FOLDER`) over the best twenty. Questions are those of the data, or the first words of
+passages. The price: one run, one machine, no interval on rates.
 """
 
 import secrets
@@ -26,7 +27,7 @@ import numpy as np
 import psutil
 from elasticsearch import Elasticsearch
 
-from bench.exported_models import exported_encoder
+from bench.exported_models import exported_encoder, exported_reranker
 from bench.report import Report, tell
 from bench.scale_speed import (
     BATCH,
@@ -130,7 +131,9 @@ def run(
     params = load_params(repository_root() / "params.yaml")
     encoder_folder = encoder_folder or exported_encoder(params.train_encoder.base, params.train_encoder.starter)
     encoder = OnnxEncoder(encoder_folder)
-    reranker = OnnxCrossEncoder(reranker_folder) if reranker_folder else None
+    if latency and not reranker_folder:
+        reranker_folder = exported_reranker(params.train_encoder)
+    reranker = OnnxCrossEncoder(reranker_folder) if latency and reranker_folder else None
     report = Report("scale", _told(params, encoder, max_passages, minutes, seed))
     rng = np.random.default_rng(seed)
     stream = TextStream(data, PASSAGE_WORDS)
@@ -308,17 +311,19 @@ class _Asker:
             "dense": self._dense,
             "hybrid": lambda question: self._hybrid.search(question, self._k),
         }
-        if self._reranked:
-            retriever = self._reranked
-            modes["reranked"] = lambda question: retriever.search(question, self._k)
         return {mode: times_ms(ask, questions) for mode, ask in modes.items()} | {"n_questions": len(questions)}
 
     def on_one_core(self, questions: Sequence[Question]) -> dict[str, Any]:
-        """The same, and embedding alone, with this process and the node bound to one core."""
+        """The same, embedding alone and reranking, with this process and the node bound to one core."""
         bound = {"benchmark": psutil.Process()} | ({"node": self.node} if self.node else {})
         with on_one_core(bound) as told:
             encode = times_ms(lambda question: self._encoder.embed([question.standalone]), questions)
-            return {**told, "encode": encode, **self.all_modes(questions)}
+            found = {**told, "encode": encode, **self.all_modes(questions)}
+            if self._reranked:
+                retriever = self._reranked
+                times = times_ms(lambda question: retriever.search(question, self._k), questions)
+                found["reranked"] = {**times, "n_read": RERANKED}
+            return found
 
     def _bm25(self, question: Question) -> object:
         return search_many(self._client, self._index, [lexical_body(question.standalone, question.lang, self._size)])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.crosslingual import Corpus, counterpart, documents_found, read_corpus, summary
+from bench.crosslingual import Corpus, counterpart, documents_found, read_corpus, summary, versioned
 from palier.domain.golden import GoldenQuestion
 from palier.errors import InputError
 from palier.params import Params, load_params
@@ -60,15 +60,16 @@ def test_only_a_document_of_the_same_name_that_is_no_menu_is_a_counterpart():
 
 
 def test_questions_without_a_counterpart_are_not_asked(samples: Path, params: Params):
-    corpus = read_corpus(samples, params)
+    with versioned(samples, params) as place:
+        corpus = read_corpus(place)
     assert [row.document_id for row in corpus.asked] == ["fr/policies/refunds"]
     assert {passage.document_id for passage in corpus.passages} >= {"en/policies/refunds", "fr/policies/only-here"}
 
 
 def test_samples_without_a_pair_are_refused(samples: Path, params: Params):
     (samples / "documents" / "en" / "policies" / "refunds.md").unlink()
-    with pytest.raises(InputError, match="exists in English"):
-        read_corpus(samples, params)
+    with versioned(samples, params) as place, pytest.raises(InputError, match="exists in English"):
+        read_corpus(place)
 
 
 def test_a_document_counts_once_and_only_the_first_ten_passages_count():

@@ -21,6 +21,7 @@ from bench.scale_texts import MIN_WORDS, TextStream
 from palier.adapters.search import connect
 from palier.errors import InputError
 from tests.adapters.tiny_encoder import write_tiny_encoder
+from tests.adapters.tiny_reranker import write_tiny_reranker
 
 WORDS = [f"word{i}" for i in range(500)]
 
@@ -146,7 +147,8 @@ def test_it_stops_where_told_and_says_why(
 ):
     out = tmp_path / "out.json"
     data = write_table(tmp_path / "o.parquet", 60)
-    content = run([data], out, search_url=search_url, encoder_folder=encoder_folder, latency=True, merge=True, **limits)
+    models = {"encoder_folder": encoder_folder, "reranker_folder": write_tiny_reranker(tmp_path / "reranker", WORDS)}
+    content = run([data], out, search_url=search_url, latency=True, merge=True, **models, **limits)
     assert json.loads(out.read_text(encoding="utf-8")) == content
     assert str(tmp_path) not in out.read_text(encoding="utf-8")
     results = content["results"]
@@ -158,6 +160,7 @@ def test_it_stops_where_told_and_says_why(
     assert step["bytes_per_passage"] == round(step["index_bytes"] / n_passages)
     for mode in ("bm25", "dense", "hybrid"):
         assert 0 < step["query"][mode]["ms_p50"] <= step["query"][mode]["ms_p95"]
+    assert results["latency"]["reranked"]["n_read"] == 20
     assert results["latency"]["encode"]["ms_p95"] < results["latency"]["hybrid"]["ms_p95"]
     assert results["merged"]["segments"] == 1
     assert results["bulk_embedding"] is None  # no text has 175 tokens

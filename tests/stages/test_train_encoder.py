@@ -11,7 +11,6 @@ from palier.adapters.encoder_training import EncoderPlan, TrainingPassage, neigh
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.torch_encoder import embed_fp32, load_encoder
 from palier.adapters.workspace import write_jsonl
-from palier.domain.documents import Passage
 from palier.params import load_params
 from palier.settings import repository_root
 from palier.stages import train_encoder
@@ -99,13 +98,3 @@ def test_what_was_tuned_is_kept_only_where_it_finds_as_much(workspace: Path):
     original = embed_fp32(load_encoder(resolve("all-minilm-l6-v2"), resolve("encoder-starter")), [PAIRS[1][0]])[0]
     same = float(OnnxEncoder(result.folder).embed([PAIRS[1][0]])[0] @ original)
     assert (same < 0.995) == bool(result.metrics["is_tuned_kept"])
-
-
-def test_passages_in_the_same_place_of_two_languages_are_translations():
-    def page(document_id: str, *texts: str) -> list[Passage]:
-        lang = "fr" if document_id.startswith("fr/") else "en"
-        return [Passage(f"{document_id}#{i}", document_id, lang, "", "", text, 1, 1) for i, text in enumerate(texts)]
-
-    passages = [*page("en/a", "one", "two"), *page("fr/a", "un", "deux"), *page("en/b", "x", "y"), *page("fr/b", "z")]
-    pairs = [(left.text, right.text) for left, right in train_encoder.translations(passages)]
-    assert pairs == [("one", "un"), ("two", "deux")]

@@ -38,6 +38,10 @@ class TrainingPassage:
     text: str
     questions: tuple[str, ...]
 
+    def fits(self, question: str) -> bool:
+        """Whether it is the passage's own question, or words that stand in it."""
+        return question in self.questions or question in self.text
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderPlan:
@@ -94,7 +98,10 @@ def _schedule(step: int, n_steps: int) -> float:
 def contrastive_loss(
     model: "SentenceTransformer", batch: Sequence[TrainingPassage], n_questions: int, rng: np.random.Generator
 ) -> torch.Tensor:
-    """Mean cross-entropy of each question's passage among the batch's, and of each passage's questions among all."""
+    """Mean cross-entropy of each question's passage among the batch's, and of each passage's questions among all.
+
+    A passage that the question fits as well (two versions of one page may stand in a batch) is no counter-example.
+    """
     asked = [
         (row, passage.questions[i])
         for row, passage in enumerate(batch)
@@ -103,7 +110,10 @@ def contrastive_loss(
     passages = _embed(model, [passage.text for passage in batch], None)
     questions = _embed(model, [question for _, question in asked], _QUESTION_TOKENS)
     own = torch.tensor([row for row, _ in asked])
+    fits = torch.tensor([[passage.fits(question) for passage in batch] for _, question in asked])
+    fits[torch.arange(len(asked)), own] = False
     logits = SCALE * questions.float() @ passages.float().T  # (questions, passages)
+    logits = logits.masked_fill(fits, -1e4)
     forward = torch.nn.functional.cross_entropy(logits, own)
     is_own = own[None, :] == torch.arange(len(batch))[:, None]  # (passages, questions)
     # A passage's other questions are no counter-examples to it: the likelihood of all its own together counts.

@@ -1,13 +1,12 @@
 """Stage `train-encoder`: the models that find passages, as int8 ONNX folders: the encoder, and the reranker if asked.
 
 The encoder starts from the committed starter (or as the catalogue has it). Tuning takes the golden questions of the
-`train` split with their gold passages, and passages that stand in the same place of a document's two languages; what
-was tuned is kept only where validation questions do not find less with it. The export is compared with the fp32
+`train` split with their gold passages, and passages that say the same in the two languages of a document; what was
+tuned is kept only where validation questions do not find less with it. The export is compared with the fp32
 original on real passages and refused when it strays. The price: a new encoder makes every embedding anew.
 """
 
 import shutil
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palier.adapters.catalogue import resolve
+from palier.adapters.encoder_rows import encoder_rows
 from palier.adapters.encoder_training import (
     EncoderPlan,
     TrainingPassage,
@@ -70,65 +70,36 @@ def run(params: Params, workspace: Path, progress: Progress = lambda *_: None) -
     metrics: dict[str, float] = {}
     n_pairs = 0
     if section.epochs:
-        rows = training_passages(golden, passages)
-        n_pairs = sum(len(row.questions) for row in rows)
-        model, metrics = _tuned(model, rows, golden, passages, params, starter, progress)
+        model, n_pairs, metrics = _tuned(model, golden, passages, params, starter, progress)
     progress(0, 1, "export the encoder to int8")
     partial = _beside(place.encoder)
     export_int8(model, partial)
     encoder = OnnxEncoder(partial)
     metrics |= _closeness(encoder, lambda texts: embed_fp32(model, texts), [item.content for item in passages])
-    metrics |= _dense_quality(encoder.embed, golden, passages)
+    vectors = encoder.embed([item.content for item in passages])
+    metrics |= _dense_quality(encoder.embed, vectors, golden, passages)
     write_json(partial / "metrics.json", metrics)
     _switch(partial, place.encoder)
     _write_reranker(section, place, progress)
     return TrainedEncoder(place.encoder, n_pairs, metrics)
 
 
-def training_passages(golden: Sequence[GoldenQuestion], passages: Sequence[Passage]) -> list[TrainingPassage]:
-    """Passages with the questions of the `train` split that they answer, and with their translations."""
-    contents = {item.passage_id: item.content for item in passages}
-    asked: dict[str, list[str]] = defaultdict(list)
-    for row in golden:
-        if row.split == "train":
-            for key in row.passage_ids:
-                if key in contents:
-                    asked[contents[key]].append(row.asked().standalone)
-    for left, right in translations(passages):
-        asked[left.content].append(right.content)
-        asked[right.content].append(left.content)
-    return [TrainingPassage(text, tuple(dict.fromkeys(questions))) for text, questions in asked.items()]
-
-
-def translations(passages: Sequence[Passage]) -> Iterator[tuple[Passage, Passage]]:
-    """Passages that stand in the same place of one document in two languages (`en/x` and `fr/x`).
-
-    Only documents that were cut into equally many passages count: of others it is not known which belong together.
-    """
-    documents: dict[str, dict[str, list[Passage]]] = defaultdict(lambda: defaultdict(list))
-    for item in passages:
-        _, _, name = item.document_id.partition("/")
-        documents[name][item.lang].append(item)
-    for versions in documents.values():
-        english, french = versions.get("en", []), versions.get("fr", [])
-        if len(english) == len(french):
-            yield from zip(english, french, strict=True)
-
-
 def _tuned(
     model: "SentenceTransformer",
-    rows: Sequence[TrainingPassage],
     golden: Sequence[GoldenQuestion],
     passages: Sequence[Passage],
     params: Params,
     starter: Path | None,
     progress: Progress,
-) -> tuple["SentenceTransformer", dict[str, float]]:
-    """The tuned model, or the one it started from where validation questions find more with that."""
+) -> tuple["SentenceTransformer", int, dict[str, float]]:
+    """The tuned model, on how many pairs, and how it did; the one it started from where that finds more."""
     section = params.train_encoder
-    before = _dense_quality(lambda texts: embed_fp32(model, texts), golden, passages)
+    vectors = embed_fp32(model, [item.content for item in passages])
+    before = _dense_quality(lambda texts: embed_fp32(model, texts), vectors, golden, passages)
+    rows = encoder_rows(golden, passages, vectors)
+    n_pairs = sum(len(row.questions) for row in rows)
     if len(rows) < 2:
-        return model, {"is_tuned_kept": 0.0}
+        return model, n_pairs, {"is_tuned_kept": 0.0}
     size = min(section.batch_passages, len(rows))
     per_epoch = -(-len(rows) // size)
     plan = EncoderPlan(section.epochs * per_epoch, section.learning_rate, batch_passages=size, seed=params.seed)
@@ -139,11 +110,12 @@ def _tuned(
         progress(step, plan.n_steps, f"tune the encoder, loss {loss:.3f}")
 
     train_steps(model, _batches(rows, plan), plan, after_step)
-    after = _dense_quality(lambda texts: embed_fp32(model, texts), golden, passages)
+    vectors = embed_fp32(model, [item.content for item in passages])
+    after = _dense_quality(lambda texts: embed_fp32(model, texts), vectors, golden, passages)
     is_kept = sum(after.values()) >= sum(before.values())
     metrics = {f"{name}_before": value for name, value in before.items()}
     metrics |= {"is_tuned_kept": float(is_kept), "train_loss": round(float(np.mean(losses[-per_epoch:])), 4)}
-    return (model if is_kept else load_encoder(resolve(section.base), starter)), metrics
+    return (model if is_kept else load_encoder(resolve(section.base), starter)), n_pairs, metrics
 
 
 def _batches(rows: Sequence[TrainingPassage], plan: EncoderPlan) -> Iterator[list[TrainingPassage]]:
@@ -201,16 +173,18 @@ def _closeness(
     return {"int8_cosine_mean": round(float(cosines.mean()), 4), "int8_cosine_min": round(float(cosines.min()), 4)}
 
 
-def _dense_quality(embed: Embed, golden: Sequence[GoldenQuestion], passages: Sequence[Passage]) -> dict[str, float]:
-    """MRR@10 of nearest passages alone on validation questions, by language."""
+def _dense_quality(
+    embed: Embed, vectors: NDArray[np.float32], golden: Sequence[GoldenQuestion], passages: Sequence[Passage]
+) -> dict[str, float]:
+    """MRR@10 of nearest passages alone on validation questions, by language; ``vectors`` are the passages'."""
     metrics = {}
     for lang in sorted({row.lang for row in golden}):
         asked = [row for row in golden if row.lang == lang and row.split == "validation" and row.passage_ids]
-        own = [item for item in passages if item.lang == lang]
+        own = [i for i, item in enumerate(passages) if item.lang == lang]
         if not asked or not own:
             continue
-        keys = [item.passage_id for item in own]
-        near = embed([row.asked().standalone for row in asked]) @ embed([item.content for item in own]).T
+        keys = [passages[i].passage_id for i in own]
+        near = embed([row.asked().standalone for row in asked]) @ vectors[own].T
         ranks = [
             reciprocal_rank([keys[i] for i in np.argsort(-line, kind="stable")[:10]], row.passage_ids)
             for line, row in zip(near, asked, strict=True)
