@@ -8,7 +8,8 @@ out, since no passage answers them. The price: other passages that would answer 
 
 Models and weights are those of the repository's `params.yaml`, unless `--encoder` or `--reranker` name a folder of
 their own. `--asked-titles test` asks about articles that no committed starter was trained on, among the passages of
-all; `validation` adds what other weights would give there. One thread answers one question after the other.
+all; `validation` adds what other weights would give there, and what the starter reader would as a second look. One
+thread answers one question after the other.
 """
 
 import secrets
@@ -38,13 +39,14 @@ from bench.asked_rankings import (
     measures,
     tell_losses,
 )
-from bench.exported_models import exported_encoder, exported_reranker
+from bench.exported_models import exported_encoder, exported_reader, exported_reranker
 from bench.report import QaRow, Report, read_qa, tell
-from bench.retrieval_choices import scan_choices
+from bench.retrieval_choices import SecondReaders, scan_choices
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.embedding_cache import embed_remembered
 from palier.adapters.onnx_cross_encoder import MODEL, OnnxCrossEncoder
 from palier.adapters.onnx_encoder import OnnxEncoder
+from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.search import Encoder, HybridRetriever, connect, search_many, wait_ready
 from palier.adapters.search_bodies import dense_body, lexical_body
 from palier.adapters.search_index import (
@@ -87,6 +89,7 @@ def run(
     seed: int = 7,
     encoder_folder: Path | None = None,
     reranker_folder: Path | None = None,
+    reader_folder: Path | None = None,
 ) -> dict[str, Any]:
     """Measure, write ``out`` and return what it holds. Raises InputError for files without a usable row."""
     if asked_titles not in (None, *get_args(Split)):
@@ -111,7 +114,8 @@ def run(
         answered = _ask(client, index, models, retrieval, asked)
         if asked_titles == "validation":
             plain = HybridRetriever(client, index, models.encoder, retrieval.model_copy(update={"rerank": {}}))
-            results["choices"] = scan_choices(plain, models.reranker, asked, retrieval)
+            second = SecondReaders(models.reranker, _reader(params, reader_folder))
+            results["choices"] = scan_choices(plain, second, asked, retrieval)
     return report.write(out, results | _results(answered, asked, rng))
 
 
@@ -122,6 +126,12 @@ def _models(params: Params, encoder_folder: Path | None, reranker_folder: Path |
     if folder is None:
         return Models(encoder, None, None)
     return Models(encoder, OnnxCrossEncoder(folder), sha256_file(folder / MODEL))
+
+
+def _reader(params: Params, folder: Path | None) -> OnnxReader | None:
+    if folder is None and params.train_reader.starter is None:
+        return None
+    return OnnxReader(folder or exported_reader(params))
 
 
 def _reranking(retrieval: RetrievalParams, models: Models) -> RetrievalParams:

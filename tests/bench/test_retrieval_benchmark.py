@@ -199,6 +199,9 @@ def test_other_weights_are_scanned_on_validation_titles_only(tmp_path: Path, sea
     table = chosen["choices"]["en"]
     weight = load_params(repository_root() / "params.yaml").retrieval.dense_weight["en"]
     assert table["dense_weight"][f"{weight:.2f}"] == chosen["hybrid"]["ndcg_at_10"]["value"]
+    wording = load_params(repository_root() / "params.yaml").retrieval.wording_weight
+    assert table["wording_weight"][f"{wording:.1f}"] == chosen["hybrid"]["ndcg_at_10"]["value"]
     assert table["rerank"]["20"]["0.0"] == chosen["hybrid"]["ndcg_at_10"]["value"]
+    assert table["reader"]["5"]["0.0"] == chosen["hybrid"]["ndcg_at_10"]["value"]  # the starter reader
     with pytest.raises(InputError, match="No split 'exam'"):
         run([data], tmp_path / "x.json", search_url=search_url, asked_titles="exam", **folders)  # type: ignore[arg-type]

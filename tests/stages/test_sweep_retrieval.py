@@ -57,6 +57,7 @@ def workspace(tmp_path: Path, params: Params) -> Path:
     (tmp_path / "golden").mkdir()
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "golden" / "en.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "models" / "reranker").mkdir(parents=True)  # as `train-encoder` leaves it where none is asked for
     write_tiny_encoder(tmp_path / "models" / "encoder", ["it", "was", "bought", "by", "when", "the", *THINGS])
     version_documents.run(params, tmp_path)
     return tmp_path

@@ -179,7 +179,7 @@ class _Sweep:
 
     def _rereads(self) -> RereadTrials | None:
         folder = self._place.reranker
-        if not folder.is_dir() and not self._params.retrieval.reranks:
+        if not (folder / MODEL).is_file() and not self._params.retrieval.reranks:  # no reranker: an empty folder
             self._skipped["rerank"] = "there is no models/reranker (see train_encoder.reranker)"
             return None
         reranker = OnnxCrossEncoder(folder)

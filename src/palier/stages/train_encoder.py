@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from palier.adapters.bulk_embedding import n_cores
 from palier.adapters.catalogue import resolve
 from palier.adapters.encoder_rows import encoder_rows
 from palier.adapters.encoder_training import (
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 MIN_COSINE = 0.97
 """Mean cosine of int8 to fp32 vectors below which the export is not the same encoder."""
 _COMPARED_TEXTS = 200
+_QUESTIONS = 5
+"""Of a passage in a step; sentences are cheap, and a passage may have many."""
 
 Progress = Callable[[int, int, str], None]
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -102,7 +105,14 @@ def _tuned(
         return model, n_pairs, {"is_tuned_kept": 0.0}
     size = min(section.batch_passages, len(rows))
     per_epoch = -(-len(rows) // size)
-    plan = EncoderPlan(section.epochs * per_epoch, section.learning_rate, batch_passages=size, seed=params.seed)
+    plan = EncoderPlan(
+        section.epochs * per_epoch,
+        section.learning_rate,
+        batch_passages=size,
+        questions_per_passage=_QUESTIONS,
+        seed=params.seed,
+        n_threads=min(2, n_cores()),
+    )
     losses: list[float] = []
 
     def after_step(step: int, loss: float) -> None:
