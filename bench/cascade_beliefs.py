@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from bench.cascade_data import Floats, Ints, Recorded, Seen
-from bench.cascade_learners import MOST_REPEATS, Chance, Folds, Line, Trees, Words
+from bench.cascade_learners import MOST_REPEATS, Blend, Chance, Folds, Line, Trees, Words
 
 N_NEIGHBOURS = (15, 40, 80)
 QUERY_WORDS = 2**16
@@ -104,7 +104,7 @@ def learn_prior(data: Recorded, seen: Seen, folds: Folds, seed: int) -> Floats:
     by_words = every(counts, lambda counted, right: Words(counted, right, looseness=1.0))
     stacked = np.column_stack([logit(np.column_stack([*near, by_embedding, by_words])), seen.query])
     line = every(stacked, Line)
-    return (line + every(stacked, lambda features, right: Trees(features, right, seed, n_trees=40, leaves=8))) / 2
+    return (line + every(stacked, lambda features, right: Trees(features, right, seed, n_trees=100, leaves=6))) / 2
 
 
 def learn_scorers(data: Recorded, seen: Seen, prior: Floats, folds: Folds, seed: int) -> tuple[Floats, Floats]:
@@ -114,7 +114,7 @@ def learn_scorers(data: Recorded, seen: Seen, prior: Floats, folds: Folds, seed:
         right = data.correct[:, m]
         words = logit(folds.cross_fitted(_words_of(data.answers[:, m], ANSWER_WORDS), right, Words))
         told = np.column_stack([seen.answer[:, m], seen.query, logit(prior), words])
-        scorer[:, m] = folds.cross_fitted(told, right, lambda x, y: Trees(x, y, seed, n_trees=80, leaves=10))
+        scorer[:, m] = folds.cross_fitted(told, right, lambda x, y: Blend(x, y, seed))
         plain = np.column_stack([words, logit(prior[:, m])])
         by_text[:, m] = folds.cross_fitted(plain, right, lambda x, y: Line(x, y, looseness=1.0))
     return scorer, by_text
@@ -211,7 +211,7 @@ def _learn_posterior(lesson: Lesson, model: int, fold: int) -> Chance:
         here[:, model] = True
         features.append(posterior_features(seen, prior, scorer, model, here))
     right = np.tile(lesson.data.correct[rows, model], len(lesson.sets))
-    return Trees(np.concatenate(features), right, lesson.seed, n_trees=70, leaves=10)
+    return Blend(np.concatenate(features), right, lesson.seed)
 
 
 def logit(chance: Floats) -> Floats:

@@ -11,7 +11,7 @@ from bench.cascade import auc, ece, run, split_rows
 from bench.cascade_beliefs import useful_models
 from bench.cascade_data import Floats, Recorded, read_recorded
 from bench.cascade_features import N_ANSWER_FEATURES, agree, agreement_matrix, answer_features, final_answer
-from bench.cascade_learners import MOST_REPEATS, N_FOLDS, Folds
+from bench.cascade_learners import MOST_REPEATS, N_FOLDS, Blend, Folds
 from bench.cascade_measures import routellm_figures, strong_share
 from bench.cascade_rivals import upper_hull
 from palier.errors import InputError
@@ -103,6 +103,26 @@ def test_no_row_is_believed_by_a_model_that_has_seen_it() -> None:
     assert sum(len(folds.known(model)) for model in range(folds.n_models)) == 80 * (N_FOLDS - 1) * MOST_REPEATS
     rows = np.arange(100.0)
     assert not folds.cross_fitted(rows, rows, Memory).any()
+
+
+def test_a_blend_learns_beside_numbers_that_are_missing() -> None:
+    """A column without any number and one with holes teach nothing wrong: the column that decides is still found."""
+    rng = np.random.default_rng(3)
+    told = rng.normal(size=800)
+    right = (rng.random(800) < 1 / (1 + np.exp(-2 * told))).astype(float)
+    holes = np.where(rng.random(800) < 0.5, rng.normal(size=800), np.nan)
+    features = np.column_stack([told, holes, np.full(800, np.nan)])
+    blend = Blend(features[:600], right[:600], seed=0)
+    believed = blend.predict(features[600:])
+    assert ((believed > 0) & (believed < 1)).all()
+    assert auc(believed, right[600:]) > 0.8
+    assert auc(believed, right[600:]) == pytest.approx(auc(told[600:], right[600:]), abs=0.03)
+
+
+def test_a_blend_of_one_label_is_constant() -> None:
+    """Where every answer was right there is nothing to tell apart."""
+    features = np.random.default_rng(3).normal(size=(100, 4))
+    assert Blend(features, np.ones(100), seed=0).predict(features) == pytest.approx(np.ones(100))
 
 
 def recorded(quality: list[float], price: list[float], n: int = 200) -> Recorded:
