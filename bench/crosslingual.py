@@ -79,12 +79,11 @@ def run(
             folder, told = tuned(place, params, epochs)
             encoders["tuned"] = OnnxEncoder(folder)
             tuning = {"tuning": told}
-    hashes = {f"{name}_sha256": encoder.sha256 for name, encoder in encoders.items()}
-    told = {"seed": seed, "epochs": epochs, "n_documents_paired": corpus.n_paired, **hashes}
-    report = Report("crosslingual", told)
+        hashes = {f"{name}_sha256": encoder.sha256 for name, encoder in encoders.items()}
+        found = {name: _found(name, encoder, corpus) for name, encoder in encoders.items()}
+    report = Report("crosslingual", {"seed": seed, "epochs": epochs, "n_documents_paired": corpus.n_paired, **hashes})
     golden = samples / "golden" / "fr.jsonl"
     report.add_data(golden, len(golden.read_text(encoding="utf-8").splitlines()))
-    found = {name: _found(name, encoder, corpus) for name, encoder in encoders.items()}
     return report.write(out, summary(found, corpus, np.random.default_rng(seed)) | tuning)
 
 

@@ -1,12 +1,13 @@
 """The cross-lingual benchmark pairs documents by name only, and counts a document as found by any of its passages."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.crosslingual import Corpus, counterpart, documents_found, read_corpus, summary, versioned
+from bench.crosslingual import Corpus, counterpart, documents_found, read_corpus, run, summary, versioned
 from palier.domain.golden import GoldenQuestion
 from palier.errors import InputError
 from palier.params import Params, load_params
@@ -92,3 +93,28 @@ def test_recall_and_its_gain_stand_by_split():
     assert [english[split]["value"] for split in ("all", "train", "validation", "test")] == [1.0, 1.0, None, 1.0]
     gain = results["differences"]["encoder-as_it_comes"]["english_passages"]["recall_at_10"]
     assert [gain[split]["value"] for split in ("all", "train", "test")] == [0.5, 0.0, 1.0]
+
+
+@pytest.mark.model
+def test_a_tuned_encoder_is_measured_beside_the_two_others(tmp_path: Path):
+    (tmp_path / "samples").mkdir()
+    for name in ("documents", "golden"):
+        shutil.copytree(repository_root() / "samples" / name, tmp_path / "samples" / name)
+    for lang in ("en", "fr"):  # two topics are enough to tune on, and quick
+        for folder in (tmp_path / "samples" / "documents" / lang).iterdir():
+            if folder.name not in ("app", "giftcards"):
+                shutil.rmtree(folder)
+        keep_known(tmp_path / "samples" / "golden" / f"{lang}.jsonl")
+    results = run(tmp_path / "out.json", epochs=1, samples=tmp_path / "samples")["results"]
+    assert results["tuning"]["n_pairs"] > 50
+    for name in ("as_it_comes", "encoder", "tuned"):
+        assert 0 <= results[name]["english_passages"]["recall_at_10"]["all"]["value"] <= 1
+    assert set(results["differences"]) == {"encoder-as_it_comes", "tuned-as_it_comes", "tuned-encoder"}
+
+
+def keep_known(path: Path) -> None:
+    """Only the questions on documents that are still there."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    known = ("/app/", "/giftcards/")
+    kept = [line for line in lines if any(name in json.loads(line)["document_id"] for name in known)]
+    path.write_text("".join(kept), encoding="utf-8")
