@@ -29,6 +29,8 @@ BENCHMARKS = (
     "scale",
     "guard",
     "scorer",
+    "rounding",
+    "tuning",
 )
 
 
@@ -81,9 +83,12 @@ def bench(
     reranker: Annotated[Path | None, typer.Option(help="An int8 reranker's folder (retrieval, scale).")] = None,
     asked_titles: Annotated[
         str | None,
-        typer.Option("--titles", "--asked-titles", help="train, validation or test articles (retrieval, answers)."),
+        typer.Option("--titles", "--asked-titles", help="train, validation or test articles (retrieval, answers, …)."),
     ] = None,
     rungs: Annotated[list[str] | None, typer.Option(help="Only these rungs; repeatable (answers).")] = None,
+    workspaces: Annotated[
+        list[Path] | None, typer.Option("--workspace", help="Tuned ones; repeatable (tuning).")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Also tune on the samples (crosslingual).", min=1)] = None,
     max_passages: Annotated[int | None, typer.Option(help="Stop at so many passages (scale).", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop growing after so many minutes (scale).")] = None,
@@ -93,7 +98,8 @@ def bench(
 ) -> None:
     """Run the benchmark NAME and write the contract's JSON.
 
-    There are retrieval, crosslingual, vectors, answers, cascade, replay, economy, rollout, swap, scale, guard, scorer.
+    There are retrieval, crosslingual, vectors, answers, cascade, replay, economy, rollout, swap, scale, guard, scorer,
+    rounding, tuning.
     """
     if name not in BENCHMARKS:
         raise InputError(f"No benchmark {name!r}. There are: {', '.join(BENCHMARKS)}.")
@@ -118,6 +124,7 @@ def bench(
         "reranker_folder": reranker,
         "asked_titles": None if asked_titles == "all" else asked_titles,
         "rungs": rungs,
+        "workspaces": workspaces,
         "epochs": epochs,
         "max_passages": max_passages,
         "minutes": minutes,

@@ -1,0 +1,143 @@
+"""What rounding to int8 costs: the same questions through the float models and through the served ones.
+
+`palier bench rounding --data FILE… --out FILE.json`. Both come from one export: the graph that torch wrote in float,
+and what the quantiser made of it; windows, search for spans and thresholds are the product's, so that rounding is the
+only difference. `reader` is the starter of `params.yaml` with the gold passage of public questions (`--titles`, else
+test articles): F1 and the rest of `bench.paired_readers`, each with the paired difference. `verifier` is the AUC of its
+marks on what the int8 reader said ("quality of at least one half"), both on the same answers.
+
+The price: the encoder is not here; what rounding does to it shows in `bench retrieval`, on rankings.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from bench.paired_readers import Exercise, answers_of, compared, gold_exercises, quality_of
+from bench.report import QaRow, Report, read_qa, tell
+from palier.adapters.catalogue import resolve
+from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
+from palier.adapters.onnx_reader import OnnxReader
+from palier.domain.answering import RungAnswer
+from palier.domain.bootstrap import statistic_interval
+from palier.domain.claims import claim_of
+from palier.domain.title_split import Split
+from palier.errors import InputError
+from palier.params import Params, load_params
+from palier.settings import repository_root
+
+SAMPLES = 1000
+
+
+def run(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    max_questions: int | None = 200,
+    asked_titles: Split = "test",
+    seed: int = 7,
+) -> dict[str, Any]:
+    """Measure, write ``out`` and return what it holds; ``max_questions`` of each language are asked.
+
+    Raises InputError for files without a question on such an article, or params without a starter reader.
+    """
+    params = load_params(repository_root() / "params.yaml")
+    rng = np.random.default_rng(seed)
+    report = Report("rounding", {"max_questions": max_questions, "asked_titles": asked_titles, "seed": seed})
+    rows: list[QaRow] = []
+    for path in data:
+        read = read_qa(path)
+        report.add_data(path, len(read))
+        rows += read
+    exercises = gold_exercises(rows, asked_titles, max_questions, rng)
+    if not exercises:
+        raise InputError(f"No row asks about a {asked_titles} article (see palier.domain.title_split).")
+    with tempfile.TemporaryDirectory() as folder:
+        results = _measured(params, exercises, Path(folder), rng)
+    return report.write(out, results)
+
+
+def _measured(params: Params, exercises: Sequence[Exercise], folder: Path, rng: np.random.Generator) -> dict[str, Any]:
+    tell("export the reader, float and int8")
+    rounded, exact = _exported_reader(params, folder / "reader")
+    said = {
+        "float": answers_of(OnnxReader(exact), exercises, "float reader"),
+        "int8": answers_of(OnnxReader(rounded), exercises, "int8 reader"),
+    }
+    results: dict[str, Any] = {"reader": compared(exercises, said, rng)}
+    if params.train_reader.verifier is not None:
+        tell("export the verifier, float and int8")
+        folders = _exported_verifier(params, folder / "verifier")
+        results["verifier"] = _verifier_auc(exercises, said["int8"], *folders, rng)
+    tell(f"{results}")
+    return results
+
+
+def _exported_reader(params: Params, folder: Path) -> tuple[Path, Path]:
+    """(int8 folder, float folder) of the starter reader."""
+    from palier.adapters.reader_adapter import starter_reader
+    from palier.adapters.reader_export import export_reader, starter_config
+
+    section = params.train_reader
+    if section.starter is None:
+        raise InputError("params.yaml names no train_reader.starter: there is nothing to round.")
+    base, starter = resolve(section.base), resolve(section.starter)
+    export_reader(starter_reader(base, starter, params.seed), base, folder, starter_config(starter), float_too=True)
+    return folder, _float_copy(folder)
+
+
+def _exported_verifier(params: Params, folder: Path) -> tuple[Path, Path]:
+    """(int8 folder, float folder) of the verifier."""
+    from palier.adapters.torch_cross_encoder import export_cross_encoder, starter_cross_encoder
+
+    base = resolve(params.train_reader.base)
+    model = starter_cross_encoder(base, resolve(str(params.train_reader.verifier)))
+    export_cross_encoder(model, base, folder, float_too=True)
+    return folder, _float_copy(folder)
+
+
+def _float_copy(folder: Path) -> Path:
+    """A folder beside it that serves the float graph under the served model's name."""
+    from palier.adapters.int8_export import FLOAT_MODEL, SERVED_MODEL
+
+    copy = Path(shutil.copytree(folder, folder.with_name(f"{folder.name}-float")))
+    (copy / FLOAT_MODEL).replace(copy / SERVED_MODEL)
+    return copy
+
+
+def _verifier_auc(
+    exercises: Sequence[Exercise],
+    answers: Sequence[RungAnswer],
+    rounded: Path,
+    exact: Path,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """AUC of both verifiers' marks, and of the difference on the same resamples."""
+    judged = [(item, answer, claim_of(answer, item.hits)) for item, answer in zip(exercises, answers, strict=True)]
+    judged = [row for row in judged if row[2]]
+    good = np.array([quality_of(item, answer) >= 0.5 for item, answer, _ in judged])
+    marks = {
+        name: np.array([judge.score(item.question.standalone, [text])[0] for item, _, text in judged])
+        for name, judge in (("float", OnnxCrossEncoder(exact)), ("int8", OnnxCrossEncoder(rounded)))
+    }
+
+    def auc(name: str, drawn: NDArray[np.int64]) -> float:
+        return float(roc_auc_score(good[drawn], marks[name][drawn])) if 0 < good[drawn].mean() < 1 else float("nan")
+
+    n = len(judged)
+    change = statistic_interval(n, lambda drawn: auc("int8", drawn) - auc("float", drawn), rng, SAMPLES)
+    return {
+        "auc": {
+            **{
+                name: statistic_interval(n, lambda drawn, name=name: auc(name, drawn), rng, SAMPLES).rounded()
+                for name in marks
+            },
+            "change": change.rounded(),
+        }
+    }

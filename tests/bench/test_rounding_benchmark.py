@@ -1,0 +1,28 @@
+"""Rounding is measured on the same answers and articles for both models, and the starter's costs little."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.rounding import run
+from palier.errors import InputError
+from tests.bench.test_scorer_benchmark import rows_of, write
+
+
+@pytest.mark.model
+def test_float_and_int8_read_the_same_questions_and_hardly_differ(tmp_path: Path) -> None:
+    data = write(tmp_path / "a.jsonl", rows_of("test", 12) + rows_of("train", 5))
+    content = run([data], tmp_path / "o.json", max_questions=None)
+    assert json.loads((tmp_path / "o.json").read_text(encoding="utf-8")) == content
+    reader = content["results"]["reader"]["en"]
+    assert reader["f1"]["float"]["n"] == reader["f1"]["int8"]["n"] == 12
+    assert reader["quality"]["change"]["n"] == 24
+    assert reader["f1_without_threshold"]["int8"]["value"] > 0.5
+    assert abs(reader["f1_without_threshold"]["change"]["value"]) < 0.3
+    assert content["results"]["verifier"]["auc"]["change"]["n"] == 24
+
+
+def test_files_without_a_test_article_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No row asks about a test article"):
+        run([write(tmp_path / "a.jsonl", rows_of("train", 3))], tmp_path / "o.json")
