@@ -3,17 +3,20 @@
     python models/train_guard_starter.py --data DIR --encoder FOLDER --out models/guard-starter
 
 ``--data`` is the folder of question sets (their questions are honest), ``--encoder`` the starter encoder as int8 ONNX.
-The first half is fitted on `models/guard_examples` and on questions of training articles; its threshold is the one
-that refuses ``--refused`` of the questions of other training articles, which it was not fitted on. The second half is
-fitted on pools of validation articles, with their own questions and with others. Test articles are not read. Nothing
-needs torch.
+The first half is fitted on `models/guard_examples` and on questions of training articles. Its threshold is the least
+that refuses at most ``--refused`` of the questions of other training articles, which it was not fitted on, and at most
+``--refused-alike`` of the honest examples, judged by weights that saw neither their family nor their topic. The second
+half is fitted on pools of validation articles, with their own questions and with others; its threshold refuses
+``--refused-topic`` of the own ones, each judged by weights that saw nothing of its pool. Test articles are not read.
+Nothing needs torch.
 """
 
 # ruff: noqa: T201 (a script prints)
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from numpy.typing import NDArray
 from training_rows import Row, read_rows
 
 from palier.adapters.guard_training import (
+    AttackModel,
     Example,
     Recipe,
     as_weights,
@@ -41,8 +45,9 @@ from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage, sha256_text
 from palier.domain.guarding import ATTACKS, HONEST, LANGUAGES, GuardWeights, off_topic_score
 from palier.domain.scoring import TextEncoder
+from palier.params import load_params
+from palier.settings import repository_root
 
-DENSE_WEIGHT = {"en": 0.45, "fr": 0.25}
 POOL_PASSAGES = 25
 ARTICLE = "article "
 STRANGERS = 40
@@ -83,57 +88,95 @@ def passage_of(row: Row, lang: Lang) -> Passage:
     return Passage(sha256_text(row["context"])[:24], row["title"], lang, title, "", row["context"], 1, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class TopicTable:
+    """TOPIC of each question, whether it is off topic in its pool, and which pool that is; row by row."""
+
+    rows: NDArray[np.float64]
+    off: NDArray[np.bool_]
+    asked: Sequence[Question]
+    pools: NDArray[np.str_]
+
+
 def topic_table(
-    found: Sequence[Pool], examples: Sequence[Example], encoder: TextEncoder, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[Question]]:
-    """TOPIC of each pool's own questions and of strangers' (other pools', and the off-topic examples)."""
-    rows, off, asked = [], [], []
+    found: Sequence[Pool],
+    examples: Sequence[Example],
+    encoder: TextEncoder,
+    dense_weight: Mapping[Lang, float],
+    rng: np.random.Generator,
+) -> TopicTable:
+    """Each pool's own questions and strangers' (other pools', and the off-topic examples)."""
+    rows, off, asked, names = [], [], [], []
     for pool in found:
         others = [q for other in found if other.lang == pool.lang and other.name != pool.name for q in other.questions]
         drawn = [others[i] for i in rng.permutation(len(others))[:STRANGERS]]
         drawn += [e.text for e in examples if e.kind == "off_topic" and e.lang == pool.lang]
         questions = [Question(text, pool.lang) for text in (*pool.questions, *drawn)]
-        rows.append(topic_rows(questions, hits_of(pool, questions, encoder, DENSE_WEIGHT[pool.lang])))
+        rows.append(topic_rows(questions, hits_of(pool, questions, encoder, dense_weight[pool.lang])))
         off += [False] * len(pool.questions) + [True] * len(drawn)
         asked += questions
-    return np.concatenate(rows), np.array(off), asked
+        names += [f"{pool.lang} {pool.name}"] * len(questions)
+    return TopicTable(np.concatenate(rows), np.array(off), asked, np.array(names))
 
 
-def topic_thresholds(
-    weights: GuardWeights, table: NDArray[np.float64], off: NDArray[np.bool_], asked: Sequence[Question], share: float
-) -> dict[Lang, float]:
+def left_out_topic_scores(table: TopicTable, attack: AttackModel) -> NDArray[np.float64]:
+    """What weights that saw nothing of a question's pool make of it."""
+    scores = np.zeros(len(table.asked))
+    for name in np.unique(table.pools):
+        others = table.pools != name
+        weights = as_weights(attack, fit_topic(table.rows[others], table.off[others]))
+        for place in np.flatnonzero(~others).tolist():
+            scores[place] = off_topic_score(weights, table.rows[place], table.asked[place])
+    return scores
+
+
+def topic_thresholds(table: TopicTable, attack: AttackModel, share: float) -> dict[Lang, float]:
     """By language, what refuses ``share`` of the questions that are on topic; prints how many others that catches."""
-    scores = np.array([off_topic_score(weights, row, q) for row, q in zip(table, asked, strict=True)])
-    langs = np.array([question.lang for question in asked])
+    scores = left_out_topic_scores(table, attack)
+    langs = np.array([question.lang for question in table.asked])
     thresholds: dict[Lang, float] = {}
     for lang in LANGUAGES:
-        thresholds[lang] = threshold_for(scores[(langs == lang) & ~off], share)
-        caught = float((scores[(langs == lang) & off] >= thresholds[lang]).mean())
-        print(json.dumps({"off_topic": lang, "threshold": thresholds[lang], "caught": round(caught, 3)}), flush=True)
+        own = scores[(langs == lang) & ~table.off]
+        thresholds[lang] = threshold_for(own, share)
+        caught = round(float((scores[(langs == lang) & table.off] >= thresholds[lang]).mean()), 3)
+        told = {"off_topic": lang, "threshold": thresholds[lang], "on_topic": len(own), "caught": caught}
+        print(json.dumps(told), flush=True)
     return thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Texts with the suspicion of weights that saw neither their family nor their topic."""
+
+    examples: Sequence[Example]
+    scores: NDArray[np.float64]
+
+    def of(self, lang: Lang, kind: str) -> NDArray[np.float64]:
+        """Scores of the hand-written texts of a language and kind."""
+        own = [e.lang == lang and e.kind == kind and not e.family.startswith(ARTICLE) for e in self.examples]
+        return self.scores[np.array(own)]
 
 
 def attack_thresholds(
-    weights: GuardWeights, unseen: Sequence[Example], encoder: TextEncoder, share: float
+    weights: GuardWeights, public: Sequence[Example], left_out: Scored, encoder: TextEncoder, recipe: Recipe
 ) -> dict[Lang, float]:
-    """By language, what refuses at most ``share`` of public questions of articles that the weights have not seen."""
+    """By language, what refuses no more than the recipe allows of ``public`` questions and of look-alikes left out.
+
+    Prints what share of the attacks of families left out it catches.
+    """
     thresholds: dict[Lang, float] = {}
     for lang in LANGUAGES:
-        scores = attack_scores(weights, [example for example in unseen if example.lang == lang], encoder)
-        thresholds[lang] = threshold_for(scores, share)
-        print(json.dumps({"attack": lang, "threshold": thresholds[lang], "honest": len(scores)}), flush=True)
+        asked = attack_scores(weights, [example for example in public if example.lang == lang], encoder)
+        alike = left_out.of(lang, HONEST)
+        least = max(threshold_for(asked, recipe.refused), threshold_for(alike, recipe.refused_alike))
+        refused = {
+            "public": round(float((asked >= least).mean()), 4),
+            "alike": round(float((alike >= least).mean()), 4),
+        }
+        caught = {kind: round(float((left_out.of(lang, kind) >= least).mean()), 3) for kind in ATTACKS}
+        print(json.dumps({"attack": lang, "threshold": least, "refused": refused, "caught": caught}), flush=True)
+        thresholds[lang] = least
     return thresholds
-
-
-def measure(examples: Sequence[Example], honest: Sequence[Example], encoder: TextEncoder, recipe: Recipe) -> None:
-    """Print what share of attacks of unseen families and topics is caught where 2 % of honest texts are refused."""
-    tested, scores = unseen_scores(examples, honest, encoder, recipe)
-    langs, kinds = np.array([e.lang for e in tested]), np.array([e.kind for e in tested])
-    for lang in LANGUAGES:
-        own = langs == lang
-        least = threshold_for(scores[own & (kinds == HONEST)], 0.02)
-        caught = {kind: round(float((scores[own & (kinds == kind)] >= least).mean()), 3) for kind in ATTACKS}
-        print(json.dumps({"unseen families": lang, "threshold": least, "caught": caught}), flush=True)
 
 
 def main() -> None:
@@ -146,25 +189,27 @@ def main() -> None:
     parser.add_argument("--pool-questions", type=int, default=60)
     parser.add_argument("--regularisation", type=float, default=Recipe().regularisation)
     parser.add_argument("--lexical-weight", type=float, default=Recipe().lexical_weight)
+    parser.add_argument("--vector-weight", type=float, default=Recipe().vector_weight)
     parser.add_argument("--refused", type=float, default=Recipe().refused)
-    parser.add_argument("--refused-topic", type=float, default=0.005)
-    parser.add_argument("--measure", action="store_true", help="also by families left out (five fits more)")
+    parser.add_argument("--refused-alike", type=float, default=Recipe().refused_alike)
+    parser.add_argument("--refused-topic", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     encoder = RecentVectors(OnnxEncoder(args.encoder), size=100_000)
-    recipe = Recipe(args.regularisation, args.lexical_weight, args.refused)
+    recipe = Recipe(args.regularisation, args.lexical_weight, args.vector_weight, args.refused, args.refused_alike)
     examples = with_carriers(read_examples(args.examples, rng), rng)
     honest = honest_questions(read_rows(args.data, ["train"]), args.honest, rng)
     seen = [example for example in honest if not is_held_out(example)]
-    if args.measure:
-        measure(examples, honest, encoder, recipe)
+    left_out = Scored(*unseen_scores(examples, seen, encoder, recipe))
     found = pools(read_rows(args.data, ["validation"]), rng, args.pool_questions)
-    table, off, asked = topic_table(found, examples, encoder, rng)
-    weights = as_weights(fit_attack([*examples, *seen], encoder, recipe), fit_topic(table, off))
-    attack = attack_thresholds(weights, [e for e in honest if is_held_out(e)], encoder, args.refused)
-    topic = topic_thresholds(weights, table, off, asked, args.refused_topic)
-    weights = weights.model_copy(update={"attack_threshold": attack, "topic_threshold": topic})
+    dense_weight = load_params(repository_root() / "params.yaml").retrieval.dense_weight
+    table = topic_table(found, examples, encoder, dense_weight, rng)
+    attack = fit_attack([*examples, *seen], encoder, recipe)
+    weights = as_weights(attack, fit_topic(table.rows, table.off))
+    least = attack_thresholds(weights, [e for e in honest if is_held_out(e)], left_out, encoder, recipe)
+    topic = topic_thresholds(table, attack, args.refused_topic)
+    weights = weights.model_copy(update={"attack_threshold": least, "topic_threshold": topic})
     write_text(args.out / "guard.json", weights.model_dump_json() + "\n")
 
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from palier.domain.answering import Question, Turn
 from palier.domain.guarding import (
-    BUCKETS,
     LANGUAGES,
     LEXICAL,
     MOST_WINDOWS,
+    N_PLAIN,
     REFUSALS,
     TOPIC,
     Guard,
@@ -20,17 +20,17 @@ from palier.domain.guarding import (
     topic_features,
     windows,
 )
-from palier.domain.suspicious_words import hashed_words, lexical_features
+from palier.domain.suspicious_words import hashed_pieces, hashed_words, lexical_features
 from palier.errors import IntegrityError
 
 DIMENSIONS = 26  # of CountEncoder
-WIDTH = len(LEXICAL) + BUCKETS + DIMENSIONS
+WIDTH = N_PLAIN + DIMENSIONS
 HITS = [hit("A large margherita costs 11 euros.", cosine=0.6), hit("We open at noon.", "hours", cosine=0.2)]
 
 
 def weights(sign: str = "against+rules", threshold: float = 0.5) -> GuardWeights:
     """A guard that calls injection what shows ``sign``, and off topic what no passage covers."""
-    row = tuple(6.0 * (name == sign) for name in LEXICAL) + (0.0,) * (BUCKETS + DIMENSIONS)
+    row = tuple(6.0 * (name == sign) for name in LEXICAL) + (0.0,) * (WIDTH - len(LEXICAL))
     nothing = (0.0,) * WIDTH
     return GuardWeights(
         mean=nothing,
@@ -102,6 +102,23 @@ def test_signs_of_any_text_are_finite_and_words_have_about_length_one(text, lang
     signs = lexical_features(text, lang)
     assert (signs.shape, bool(np.isfinite(signs).all())) == ((len(LEXICAL),), True)
     assert 0.5 < np.linalg.norm(hashed_words(text, 64)) < 3.0
+
+
+def test_pieces_know_a_misspelt_word_and_one_without_accents_and_no_other():
+    known, misspelt, bare, other = (
+        hashed_pieces(text, 4096)
+        for text in ("Déchaîné, voucher", "dechaine, vouchr", "DECHAINE, VOUCHER", "opening hours")
+    )
+    assert known @ bare > 0.99
+    assert known @ misspelt > 0.6 > 0.2 > known @ other
+    assert not hashed_pieces("", 4096).any()
+
+
+def test_deceit_without_its_words_shows_in_pairs_of_signs_in_both_languages():
+    pair = LEXICAL.index("false_word+untrue")
+    assert lexical_features("I'll say it never happened, although it did.", "en")[pair] == 1.0
+    assert lexical_features("Je vais dire que c'est perdu, alors que non.", "fr")[pair] == 1.0
+    assert lexical_features("My parcel has not arrived, what do I do?", "en")[pair] == 0.0
 
 
 def test_a_victim_of_theft_does_not_mean_to_deceive():

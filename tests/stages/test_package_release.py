@@ -10,7 +10,7 @@ import pytest
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.runtime import load_release, read_manifest, verify_bundle
 from palier.adapters.workspace import Workspace, write_json, write_text
-from palier.domain.guarding import BUCKETS, LANGUAGES, LEXICAL, TOPIC, GuardWeights
+from palier.domain.guarding import LANGUAGES, N_PLAIN, TOPIC, GuardWeights
 from palier.domain.scoring import ALL_FEATURES, ScorerWeights
 from palier.errors import IntegrityError, NotReadyError
 from palier.params import GuardParams, LadderParams, Params, load_params
@@ -66,7 +66,7 @@ def workspace(tmp_path: Path) -> Path:
 
 def small_guard_of(encoder: Path) -> GuardWeights:
     """A guard that refuses nothing, for vectors of the encoder in that folder."""
-    nothing = (0.0,) * (len(LEXICAL) + BUCKETS + OnnxEncoder(encoder).dimensions)
+    nothing = (0.0,) * (N_PLAIN + OnnxEncoder(encoder).dimensions)
     return GuardWeights(
         mean=nothing,
         scale=tuple(1.0 for _ in nothing),

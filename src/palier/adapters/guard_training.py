@@ -22,6 +22,7 @@ from palier.domain.guarding import (
     ATTACKS,
     HONEST,
     LANGUAGES,
+    N_PLAIN,
     TOPIC,
     Guard,
     GuardWeights,
@@ -51,11 +52,14 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the attack model is fitted; ``refused`` is the share of honest texts that the threshold may refuse."""
+    """How the attack model is fitted. The threshold may refuse ``refused`` of public questions, and ``refused_alike``
+    of honest texts that were written to look like attacks, each of a family and a topic that were left out."""
 
-    regularisation: float = 0.1
+    regularisation: float = 0.5
     lexical_weight: float = 1.0
+    vector_weight: float = 0.7
     refused: float = 0.01
+    refused_alike: float = 0.04
 
 
 def read_examples(folder: Path, rng: np.random.Generator, n_topics: int = 3) -> list[Example]:
@@ -153,14 +157,15 @@ class AttackModel:
 
 
 def fit_attack(examples: Sequence[Example], encoder: TextEncoder, recipe: Recipe) -> AttackModel:
-    """Multinomial logistic regression on vectors and signs; off-topic examples take no part."""
+    """Multinomial logistic regression on signs, words, pieces and vectors; off-topic examples take no part."""
     used = [example for example in examples if example.kind in CLASSES]
     rows = attack_features([e.text for e in used], [e.lang for e in used], encoder)
     labels = np.array([CLASSES.index(example.kind) for example in used])
     n_signs = len(LEXICAL)
     mean, scale, gain = np.zeros(rows.shape[1]), np.ones(rows.shape[1]), np.ones(rows.shape[1])
     mean[:n_signs], scale[:n_signs] = rows[:, :n_signs].mean(axis=0), np.maximum(rows[:, :n_signs].std(axis=0), 1e-3)
-    gain[:n_signs] = recipe.lexical_weight / np.sqrt(n_signs)  # signs, words and vector weigh alike to begin with
+    gain[:n_signs] = recipe.lexical_weight / np.sqrt(n_signs)  # signs, words, pieces weigh alike to begin with
+    gain[N_PLAIN:] = recipe.vector_weight
     model = LogisticRegression(C=1.0 / recipe.regularisation, max_iter=300, tol=1e-3)
     weight = np.array([1.0 / max(1, (labels == label).sum()) for label in labels])
     model.fit(standardised(rows, mean, scale) * gain, labels, sample_weight=weight * len(labels) / len(CLASSES))

@@ -1,9 +1,9 @@
 """The guard: before any rung is asked, is this a question for us?
 
 Two small models in plain numbers. The first reads the text alone (the sentence vector that retrieval needs anyway,
-its words, and signs on its surface) and knows injection, fraud and abuse. The second looks at what was retrieved:
-a question that no passage is near, in meaning or in words, is off topic; what is on topic is thus said by the team's
-documents and not by our samples. Both thresholds come with the weights; nothing here can run code.
+its words and their pieces, and signs on its surface) and knows injection, fraud and abuse. The second looks at what was
+retrieved: a question that no passage is near, in meaning or in words, is off topic; what is on topic is thus said by
+the team's documents and not by our samples. Both thresholds come with the weights; nothing here can run code.
 
 The price: it knows kinds of requests, not intentions. A polite fraud passes, and the answer then still rests on
 passages; that the passages themselves may hold orders is not its business but the prompt's.
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from palier.domain.answering import Hit, Question
 from palier.domain.documents import Lang
 from palier.domain.scoring import TextEncoder
-from palier.domain.suspicious_words import LEXICAL, hashed_words, lexical_features
+from palier.domain.suspicious_words import LEXICAL, hashed_pieces, hashed_words, lexical_features
 from palier.domain.words import content_words, stems
 from palier.errors import IntegrityError
 
@@ -34,6 +34,10 @@ LANGUAGES: tuple[Lang, ...] = ("en", "fr")
 TOPIC = ("top_cosine", "mean_cosine", "top_coverage", "coverage", "n_words", "is_french")
 BUCKETS = 2048
 """For the words of a text; two that share a bucket cannot be told apart."""
+PIECE_BUCKETS = 4096
+"""For the runs of characters in a text."""
+N_PLAIN = len(LEXICAL) + BUCKETS + PIECE_BUCKETS
+"""Numbers of a text before those of its vector."""
 N_READ = 5
 """So many of the best passages are looked at for the question's words."""
 MOST_WINDOWS = 8
@@ -73,8 +77,9 @@ class Verdict:
 
 
 class GuardWeights(BaseModel):
-    """`guard.json`: both models. ``weights`` has one row for each of honest and ATTACKS, over LEXICAL, BUCKETS
-    and the encoder's dimensions (standardised by mean and scale); ``topic_weights`` one number for each of TOPIC.
+    """`guard.json`: both models. ``weights`` has one row for each of honest and ATTACKS, over LEXICAL, BUCKETS,
+    PIECE_BUCKETS and the encoder's dimensions (standardised by mean and scale); ``topic_weights`` one number for each
+    of TOPIC.
 
     Thresholds are by language: a text is refused at that probability or more.
     """
@@ -104,7 +109,7 @@ class Guard:
                 "The guard was trained on other features than this version computes. Make it again: "
                 "`palier train-scorer`."
             )
-        n_dense = len(weights.mean) - len(LEXICAL) - BUCKETS
+        n_dense = len(weights.mean) - N_PLAIN
         dimensions = encoder.embed(["?"]).shape[1]
         if n_dense != dimensions:
             raise IntegrityError(
@@ -189,11 +194,12 @@ def windows(text: str) -> list[str]:
 
 
 def attack_features(texts: Sequence[str], langs: Sequence[str], encoder: TextEncoder) -> NDArray[np.float64]:
-    """LEXICAL, hashed words and sentence vector of each text, shape (n, len(LEXICAL) + BUCKETS + dimensions)."""
+    """LEXICAL, hashed words, hashed pieces and sentence vector of each text, side by side: one row for each."""
     vectors = encoder.embed(list(texts)).astype(np.float64)
     signs = [lexical_features(text, lang) for text, lang in zip(texts, langs, strict=True)]
     words = [hashed_words(text, BUCKETS) for text in texts]
-    return np.concatenate([np.array(signs), np.array(words), vectors], axis=1)
+    pieces = [hashed_pieces(text, PIECE_BUCKETS) for text in texts]
+    return np.concatenate([np.array(signs), np.array(words), np.array(pieces), vectors], axis=1)
 
 
 def topic_features(question: Question, hits: Sequence[Hit]) -> NDArray[np.float64]:

@@ -141,6 +141,103 @@ CONCEPTS: Mapping[str, re.Pattern[str]] = {
         messages de ma, salaires, liste complete, avant moi, en photo, surveiller, quelle ecole, quand finit
         enregistre sur l'utilisateur"""
     ),
+    "false_word": _stems(
+        r"""if (?:i|we) (?:say|said|deny|simply|report)
+        (?:i|we)(?:'ll| will|'d| could| should| can) (?:say|tell|claim|deny|report)
+        say (?:nine|so|it happened), say (?:that )?(?:it|i|she|he|we) (?:never|was|were|had|stopped|happened)
+        (?:tell|convince|told) (?:them|him|her|the bank|the insur), claim(?:ing)? (?:that|it|i|ten|was), deny
+        plausible, believable, excuse, story, pass (?:for|as|off), pose as, as if, as though, on purpose
+        look(?:s)? (?:like|as|older|untouched|real|genuine|lower|official), appear to, make up, sound (?:like|as|old)
+        dir(?:e|ai|ais|a|ait) que, en disant, (?:je|on|nous) dis(?:ons)?\b, on dira, raconte(?:r|nt)?\b
+        pretend(?:re|s|ant)
+        nier\b, nie\b, convaincre (?:la|le|l'), passer pour, comme si, (?:ait|avoir|ont?|aie) l'air, paraitre
+        croire, histoire, credible, expres\b, excuse, prendre une voix, jouer l"""
+    ),
+    "untrue": _stems(
+        r"""although, though\b, never (?:happened|came|took|wrote|attend|work|ask|arriv|order)
+        (?:does|do|did)n'?t (?:exist|have|attend|happen|work), (?:isn|wasn|aren)'?t (?:mine|one|real|any|true|a\b)
+        without (?:being|having), there wasn'?t, if i wasn'?t, no (?:longer|real)\b, the real one, nobody wins
+        it hasn'?t, alors que, bien que, meme si, n'existe, qui n'en est
+        jamais (?:eu|ecrit|travaill|assist|recu|fait|pratiqu|command)
+        sans (?:etre|en etre|y habiter|avoir), n'est pas (?:a moi|vrai), n'y en avait, alors que non, le vrai\b
+        sans vraie, fictif, imaginaire"""
+    ),
+    "unwatched": _stems(
+        r"""nobody, no one, anyone notice, anybody notic, notic, realis, quietly, discreet, silently, radar
+        look(?:s)? (?:away|closely|the other), (?:really|actually|ever) (?:check|look|record), camera, inspector
+        asks? no(?:thing)?\b, no questions, suspicious, no (?:papers|paper|need to log), check (?:who|closely|the name)
+        do(?:es)?n'?t (?:see|show|notice|find|look), personne ne, remarqu, s'aperc, aperc, discret, sans bruit
+        en silence, ferme(?:nt)? les yeux, de pres\b, vraiment (?:quand|verif), camera, controleur
+        ne (?:voie|voit|voient|sache|apparaisse|demande|verif), sans (?:que|regarder|papier|trace), louche, mefi
+        inspecteur, ni vu"""
+    ),
+    "not_mine": _stems(
+        r"""mine\b, someone, somebody, stranger, my (?:neighbour|boss|flatmate|roommate|grandmother|ex|aunt|twin)
+        my (?:sister|brother|mum|dad|father|mother|employer|landlord|colleague|mate|friend)(?:'s|s)\b
+        (?:another|a) (?:person|customer|guest)'?s?\b, in (?:his|her|their) name, belongs? to, in my place
+        other(?:s|) (?:people|guests|customers), the last (?:guest|caller|customer), before me
+        pas a (?:moi|lui), d'un (?:autre|inconnu|client|ami|collegue|pote), inconnus?\b, a (?:ma|sa) place
+        de (?:ma|mon) (?:voisin|chef|coloc|grand-mere|ex|tante|soeur|frere|patron|employeur|collegue|pere|mere|ami)
+        au nom d, a (?:son|leur) nom, client d'avant, quelqu'un, voisine?\b"""
+    ),
+    "for_nothing": _stems(
+        r"""for (?:free|nothing|good)\b, without paying, not (?:pay|have to pay), needn'?t (?:buy|pay), again and again
+        over and over, unlimited, (?:a second|another) (?:time|one), keep (?:it|everything|the|using|him), cash
+        skip the pay, never ending, gratis, gratos, gratuit, sans payer, pas (?:a )?payer, deux fois, deuxieme fois
+        sans fin, illimit, tout garder, garder (?:le|la|les|tout|l'), recuper, liquide, thune"""
+    ),
+    "papers": _stems(
+        r"""receipt, invoice, certificat, licen[cs]e, badge, sick note, note\b, pay ?slip, salary slip, diploma, proof
+        stamp, signature, voucher, coupon, bar ?code, id card, passport, statement, reference, label, price tag
+        ticket, facture, attestation, permis, arret maladie, fiche de paie, bulletin, diplome, justificatif, tampon
+        bons?\b, code-barres, papiers, releve, etiquette"""
+    ),
+    "alters": _stems(
+        r"""edit, alter\b, altered, change the (?:date|amount|price|name), turn the, two zeros, duplicat
+        cop(?:y|ies|ied), photocop, screenshot, printer, printing, retouch, lengthen, swap, reseal, new date
+        today's date, font\b
+        template, crack\b, reset the, modifier, changer (?:la|le) (?:date|montant|prix), allonge, transforme
+        zeros, dupliqu, copier, photocopi, capture, imprim, retouch, echanger, nouvelle date, date du jour
+        police, modele, refermer, remettre a zero"""
+    ),
+    "scoffing": _stems(
+        r"""brain, genius, muppet, nitwit, numpt, tosser, bellend, dickhead, slag, whore, worm\b, donkey, monkey
+        apes?\b, cow\b, shame on, a shame, disgrace, repuls, revolt, despise, worthless, waste of, thick\b, coward
+        savage
+        failure, filth, wretch, swine, quack, incompeten, lump\b, heap\b, dirt\b, mug\b, trash, hag\b, spit on
+        espece d, bande d, tas d, cerveau, genie\b, andouille, nigaud, cruche, bouffon, boloss, teube, cassos, larve
+        ane\b, singe, vache\b, honte, repugn, hais\b, meprise, incapable, lache\b, sauvage, sorciere, trainee\b
+        gourde, tare\b, tares\b, degenere, crevez?\b, creve\b, ntm\b, tg\b, nique, chier, bon a rien, charlatan
+        crache"""
+    ),
+    "bodies": _stems(
+        r"""legs\b, body\b, in bed, my bed, underwear, stockings, undress, lap\b, massage, moan, bend over, turn me on
+        make love, filthy about, adults only, happy ending, touch (?:the|her), single\b, feet\b, mouth\b
+        jambes, corps, mon lit, au lit, culotte, porte des bas, deshabill, genoux, gemi, se pencher, excites?\b
+        faire l'amour, adultes, finition, toucher (?:la|sa), celibataire, tes pieds, ta bouche, bien sale, bonne au"""
+    ),
+    "lying_in_wait": _stems(
+        r"""(?:what time|when) does .{0,30} (?:home|leave|finish|end), her (?:number|shifts|car), where (?:does|is) she
+        waiting (?:at|for), i(?:'ll| will) (?:wait|find), i can find
+        know where, your (?:kids|daughter|children|address), blocked me, won't tell me, cars? and, catch her
+        (?:post|spread) (?:his|her), a quelle heure (?:rentre|finit|part)
+        son numero, ses horaires, ou (?:est|dejeune|habite)-elle, attendr, je (?:sais|peux) (?:ou|retrouver)
+        vos (?:enfants|voitures), votre fille, m'a bloque, refuse de me le dire, coince, ou elle"""
+    ),
+    "whom": _stems(
+        r"""arabs?\b, black\b, white\b, veiled, handicap, homosexual, roma\b, gyps, blonde?s?\b, chinese, poles\b
+        trans\b, fag, poor people, cripple, those people, africa, mosque, savages, women belong, a woman can
+        arabes?\b, noirs?\b, blancs?\b, voilee, homo, roms?\b, gitan, blondes, chinois, polonais, tapette, les pauvres
+        eclop, ces gens, afrique, mosquee, sa place est, une femme ne"""
+    ),
+    "deadly": _stems(
+        r"""gas\b, pistol, sleeping tablets, insulin, dose\b, stab, petrol, hammer, bullet, strangl, pillow, on fire
+        set .{0,12}fire, burnt?\b, drown, run (?:over|the lot), shoot, strung, hang(?:ed)?\b, under a bridge, six feet
+        whip, crash\b, explode, grave\b, straw\b, cut myself, jump from, rat poison, die\b, dead\b
+        gaz\b, pistolet, somnifere, insuline, dose\b, planter un, essence\b, marteau, balle\b, etrangl, oreiller
+        allumette, feu\b, noyer, rouler (?:sur|tous), fusill, pendus?\b, sous un pont, sous terre, fouet, ecrase
+        tombe\b, taillad, immol, sauter de, mort-aux-rats, mort\b, crever"""
+    ),
     "how_to": _stems(
         r"""how (?:do|can|could|would|much must) (?:i|we|you), help me, teach me, tell me how, show me how, write\b
         draft, make me, give me, what (?:do|should|can|lie|would) (?:i|work), which .{0,25} (?:can|do) i
@@ -177,7 +274,20 @@ PAIRS = (
     ("how_to", "prying"),
     ("deceit", "evasion"),
     ("groups", "scorn"),
+    ("false_word", "untrue"),
+    ("false_word", "for_nothing"),
+    ("unwatched", "for_nothing"),
+    ("unwatched", "false_word"),
+    ("how_to", "unwatched"),
+    ("how_to", "untrue"),
+    ("how_to", "not_mine"),
+    ("papers", "alters"),
+    ("papers", "untrue"),
+    ("not_mine", "papers"),
+    ("how_to", "deadly"),
+    ("whom", "scorn"),
 )
+PIECE_SIZES = (3, 4, 5)
 SURFACE = ("markup", "code", "link", "upper_share", "shouting", "sign_share", "odd_words", "repeats", "asks", "n_words")
 LEXICAL = (*CONCEPTS, *(f"{one}+{other}" for one, other in PAIRS), "intends_deceit", *SURFACE, "is_french")
 
@@ -206,6 +316,20 @@ def hashed_words(text: str, buckets: int) -> NDArray[np.float64]:
     for mark in marks:
         counts[zlib.crc32(mark.encode("utf-8")) % buckets] += 1.0
     hashed: NDArray[np.float64] = counts / np.sqrt(len(marks))
+    return hashed
+
+
+def hashed_pieces(text: str, buckets: int) -> NDArray[np.float64]:
+    """Runs of three to five characters, each counted once, in ``buckets`` by a hash; the vector has about length 1.
+
+    Words are known by their pieces in any form, misspelt or without accents, and across languages that share roots.
+    """
+    plain = f" {' '.join(without_accents(text).casefold().split())} "
+    pieces = {plain[start : start + size] for size in PIECE_SIZES for start in range(len(plain) - size + 1)}
+    counts = np.zeros(buckets)
+    for piece in pieces:
+        counts[zlib.crc32(piece.encode("utf-8")) % buckets] += 1.0
+    hashed: NDArray[np.float64] = counts / np.sqrt(max(1, len(pieces)))
     return hashed
 
 
