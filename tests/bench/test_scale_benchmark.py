@@ -161,6 +161,7 @@ def test_it_stops_where_told_and_says_why(
     for mode in ("bm25", "dense", "hybrid"):
         assert 0 < step["query"][mode]["ms_p50"] <= step["query"][mode]["ms_p95"]
     assert results["latency"]["reranked"]["n_read"] == 20
+    assert results["latency"]["reranked"]["cpu_ms_p95"] > 0
     assert results["latency"]["encode"]["ms_p95"] < results["latency"]["hybrid"]["ms_p95"]
     assert results["merged"]["segments"] == 1
     assert results["bulk_embedding"] is None  # no text has 175 tokens
