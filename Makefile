@@ -56,4 +56,4 @@ docs: setup ## Regenerate docs/cli.md, docs/dags.md and docs/openapi.json
 	$(PYTHON) docs/generate.py
 
 locks: $(UV) ## Compile requirements/*.txt from pyproject.toml
-	requirements/lock.sh
+	PATH="$(CURDIR)/.uv/bin:$$PATH" requirements/lock.sh

@@ -111,7 +111,7 @@ def gateway_python() -> Path:
     stamp = venv / "lock.txt"
     if stamp.is_file() and stamp.read_bytes() == lock.read_bytes():
         return venv / "bin" / "python"
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    uv = shutil.which("uv") or shutil.which("uv", path=str(root / ".uv" / "bin"))  # where `make setup` puts its own
     if uv is None:
         raise MissingToolError("uv is not installed. Run `make setup`, which installs it.")
     python = venv / "bin" / "python"
