@@ -6,19 +6,23 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
+import torch
 
 from palier.adapters.catalogue import resolve
-from palier.adapters.int8_export import FLOAT_MODEL
+from palier.adapters.int8_export import FLOAT_MODEL, write_int8
 from palier.adapters.low_rank import merge_pressed
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
 from palier.adapters.outcome_recorder import answer_of
 from palier.adapters.reader_adapter import merged, press_reader, with_lora
 from palier.adapters.reader_exam import ExamAnswer, ExamQuestion, best_threshold, exam_metrics, sit_exam
-from palier.adapters.reader_export import export_reader
+from palier.adapters.reader_export import OUTPUTS, export_reader
 from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.reader_training import TrainingPlan, train_reader
-from palier.adapters.reader_windows import WindowCutter
+from palier.adapters.reader_windows import WindowCutter, padded
+from palier.adapters.token_scale import scaled_by_token
 from palier.adapters.torch_reader import SpanReader, bare_reader, training_windows
 from palier.adapters.workspace import write_json
 from palier.domain.answering import Hit, Question, Turn
@@ -124,6 +128,26 @@ def test_int8_reads_like_float(folder: Path) -> None:
     exact, rounded = (sit_exam(OnnxReader(folder, name), exam) for name in (FLOAT_MODEL, "model.onnx"))
     same = [a.text == b.text for a, b in zip(exact, rounded, strict=True)]
     assert sum(same) >= 0.8 * len(same)
+
+
+def test_scaling_tokens_changes_no_output_but_what_int8_leaves_of_it(
+    trained: SpanReader, base: Path, folder: Path, tmp_path: Path
+) -> None:
+    """In float the scaled model is the same; rounded it is nearer to float than rounded without the scales."""
+    windows = [WindowCutter(base, MAX_TOKENS).windows(task.question, task.content)[0] for task in _tasks()]
+    inputs = [{name: torch.from_numpy(array) for name, array in padded([window]).items()} for window in windows]
+    write_int8(trained, OUTPUTS, base, tmp_path)
+    with torch.inference_mode():
+        exact = [trained(**batch)[0].numpy() for batch in inputs]
+        for scaled, wanted in zip((scaled_by_token(trained)(**batch)[0] for batch in inputs), exact, strict=True):
+            np.testing.assert_allclose(scaled.numpy(), wanted, atol=1e-4)
+
+    def error(path: Path) -> float:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        said = [session.run(None, dict(padded([window])))[0] for window in windows]
+        return float(np.mean([np.mean((one - other) ** 2) for one, other in zip(said, exact, strict=True)]) ** 0.5)
+
+    assert error(folder / "model.onnx") < 0.8 * error(tmp_path / "model.onnx")
 
 
 def test_nothing_to_read_is_no_answer(reader: OnnxReader) -> None:
