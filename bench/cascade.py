@@ -20,10 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.cascade_beliefs import Beliefs, learn_beliefs, neighbour_means
-from bench.cascade_data import Floats, Ints, Recorded, Seen, read_recorded, see
+from bench.cascade_data import Floats, Ints, Recorded, read_recorded, see
 from bench.cascade_gains import Gains, learn_gains
-from bench.cascade_learners import MOST_REPEATS
 from bench.cascade_measures import Drawn, Measured, Trial, budgets_kept, guarantee_trial, measure, restricted
 from bench.cascade_policies import Palier, Policy, Steps
 from bench.cascade_rivals import (
@@ -33,8 +31,12 @@ from bench.cascade_rivals import (
     RandomMix,
     Router,
     TwoModelRouter,
+    text_scores,
 )
 from bench.report import Report, metric, tell
+from palier.adapters.beliefs.learners import MOST_REPEATS, Folds
+from palier.adapters.beliefs.learning import Beliefs, known_neighbours, learn_beliefs, places_of
+from palier.domain.beliefs.believer import Seen
 from palier.domain.cascade.outcomes import OutcomeTable
 from palier.domain.cascade.search import Constraints, Searched
 from palier.errors import InputError
@@ -110,12 +112,14 @@ def run(
 def _one_seed(data: Recorded, seen: Seen, seed: int, n_trials: int, most_repeats: int) -> SeedResult:
     rng = np.random.default_rng(seed)
     split = split_rows(data, rng)
-    beliefs = learn_beliefs(data, seen, split.choosing, seed, most_repeats)
+    folds = Folds.drawn(data.n_rows, split.choosing, np.random.default_rng(seed), most_repeats)
+    beliefs = learn_beliefs(data, seen, folds, seed)
+    by_text = text_scores(beliefs)
     gains = learn_gains(beliefs, seed)
     palier = Palier(Steps(beliefs))
     measured = {
         policy.name: measure(policy, split.choosing, split.test, data.correct, data.cost, rng)
-        for policy in _policies(beliefs, gains, split)
+        for policy in _policies(beliefs, by_text, gains, split)
     }
     started = time.process_time()
     palier.points(split.choosing)
@@ -125,7 +129,7 @@ def _one_seed(data: Recorded, seen: Seen, seed: int, n_trials: int, most_repeats
     budgets = np.geomspace(prices.min() * 1.02, prices.max(), N_BUDGETS)
     return SeedResult(
         measured,
-        scorer_figures(beliefs, split),
+        scorer_figures(beliefs, by_text, split),
         budgets_kept(own, split.choosing, split.test, budgets, BUDGET_ALPHA),
         _trials(palier, own, split, n_trials, rng),
         seconds,
@@ -141,9 +145,10 @@ def split_rows(data: Recorded, rng: np.random.Generator) -> Split:
     return Split(rows[:n_choosing], rows[n_choosing:])
 
 
-def _policies(beliefs: Beliefs, gains: Gains, split: Split) -> list[Policy]:
+def _policies(beliefs: Beliefs, by_text: Floats, gains: Gains, split: Split) -> list[Policy]:
     data = beliefs.data
-    neighbours = neighbour_means(data, beliefs.seen, split.choosing)[-1]
+    known = known_neighbours(data, beliefs.seen, split.choosing)
+    neighbours = known.means(beliefs.seen.embedding, places_of(split.choosing, data.n_rows))[-1]
     return [
         Palier(Steps(beliefs)),
         Palier(Steps(beliefs, "trust"), name="palier_trust"),
@@ -154,7 +159,7 @@ def _policies(beliefs: Beliefs, gains: Gains, split: Split) -> list[Policy]:
         Router(data, neighbours, "knn_router"),
         TwoModelRouter(data, beliefs.prior),
         CascadeRouting(beliefs),
-        FrugalGpt(beliefs, beliefs.by_text),
+        FrugalGpt(beliefs, by_text),
         FrugalGpt(beliefs, beliefs.scorer, name="frugalgpt_our_scorer"),
     ]
 
@@ -167,7 +172,7 @@ def _trials(palier: Palier, own: Drawn, split: Split, n: int, rng: np.random.Gen
     return [guarantee_trial(quick, split.test, size, reference, MARGIN, ALPHA, rng) for _ in range(n)]
 
 
-def scorer_figures(beliefs: Beliefs, split: Split) -> dict[str, float]:
+def scorer_figures(beliefs: Beliefs, by_text: Floats, split: Split) -> dict[str, float]:
     """On test rows: AUC and ECE of the one-answer scorer (means over models) and of the posterior of three answers."""
     data, test = beliefs.data, split.test
     models = range(data.n_models)
@@ -179,7 +184,7 @@ def scorer_figures(beliefs: Beliefs, split: Split) -> dict[str, float]:
     ]
     return {
         "auc": float(np.mean([auc(beliefs.scorer[test, m], data.correct[test, m]) for m in models])),
-        "text_auc": float(np.mean([auc(beliefs.by_text[test, m], data.correct[test, m]) for m in models])),
+        "text_auc": float(np.mean([auc(by_text[test, m], data.correct[test, m]) for m in models])),
         "ece": float(np.mean([ece(beliefs.scorer[test, m], data.correct[test, m]) for m in models])),
         "prior_auc": float(np.mean([auc(beliefs.prior[test, m], data.correct[test, m]) for m in models])),
         "posterior_auc": float(np.mean([auc(*pair) for pair in pairs])),

@@ -7,7 +7,7 @@ counted).
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.cascade_features import agreement_matrix, answer_features, final_answer, query_features
+from palier.adapters.beliefs.learning import Outcomes
 from palier.adapters.catalogue import load_catalogue, resolve
+from palier.domain.beliefs import believer
+from palier.domain.beliefs.believer import Seen
 from palier.errors import InputError
 from palier.settings import Settings
 
@@ -27,39 +29,14 @@ BATCH = 32
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Recorded(Outcomes):
     """n questions, M models by rising mean cost; ``cost`` in USD, (n, M); ``answers`` empty strings where none."""
 
     query_ids: Sequence[str]
-    queries: Sequence[str]
     models: Sequence[str]
-    answers: NDArray[np.object_]
-    correct: Floats
-    cost: Floats
-    confidence: Floats | None
-    split: NDArray[np.str_] | None
-    n_left_out: int
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.query_ids)
-
-    @property
-    def n_models(self) -> int:
-        return len(self.models)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Numbers seen in texts: ``query`` (n, q), ``embedding`` (n, 384), ``answer`` (n, M, a), ``same`` (n, M, M)."""
-
-    query: Floats
-    embedding: Floats
-    answer: Floats
-    same: Floats
-
-    def take(self, rows: Ints) -> "Seen":
-        return Seen(self.query[rows], self.embedding[rows], self.answer[rows], self.same[rows])
+    confidence: Floats | None = None
+    split: NDArray[np.str_] | None = None
+    n_left_out: int = 0
 
 
 def read_recorded(outcomes: Path, queries: Path, max_queries: int | None, rng: np.random.Generator) -> Recorded:
@@ -94,12 +71,12 @@ def _arrays(asked: pd.DataFrame, said: pd.DataFrame, models: pd.Index, n_all: in
     confidence = wide("confidence").astype(np.float64) if "confidence" in said else None
     split = asked["split"].to_numpy(dtype=str) if "split" in asked else None
     return Recorded(
-        [str(key) for key in asked.index],
         asked["query"].astype(str).tolist(),
-        [str(model) for model in models],
-        np.where(pd.isna(answers), "", answers),
+        np.where(pd.isna(answers), "", answers).astype(str).astype(object),
         correct,
         wide("cost_usd").astype(np.float64),
+        [str(key) for key in asked.index],
+        [str(model) for model in models],
         confidence,
         split,
         n_all - n,
@@ -107,14 +84,11 @@ def _arrays(asked: pd.DataFrame, said: pd.DataFrame, models: pd.Index, n_all: in
 
 
 def see(data: Recorded) -> Seen:
-    """All that is looked at in texts; no label is read, so it is done once for all splits."""
-    pairs = zip(data.queries, data.answers, strict=True)
-    answer = np.array([[answer_features(query, str(one)) for one in row] for query, row in pairs])
-    if data.confidence is not None:
-        answer = np.concatenate([answer, data.confidence[:, :, None]], axis=2)
-    finals = [[final_answer(str(one)) for one in row] for row in data.answers]
-    query = np.array([query_features(one) for one in data.queries])
-    return Seen(query, embed(data.queries), answer, agreement_matrix(finals))
+    """All that is looked at in texts, and confidences where the file tells them; done once for all splits."""
+    seen = believer.see(data.queries, data.answers.tolist(), embed(data.queries))
+    if data.confidence is None:
+        return seen
+    return replace(seen, answer=np.concatenate([seen.answer, data.confidence[:, :, None]], axis=2))
 
 
 def embed(texts: Sequence[str]) -> Floats:

@@ -10,14 +10,35 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
 
-from bench.cascade_beliefs import Beliefs, logit
 from bench.cascade_data import Floats, Ints
-from bench.cascade_learners import Chance, GainTrees
+from palier.adapters.beliefs.learning import Beliefs
+from palier.domain.beliefs.chances import Chance, logit
 
 SETS_PER_ROW = 3
 """Each row teaches the gain of a model from about so many sets of answers seen."""
 MOST_SEEN = 2
+
+
+class GainTrees:
+    """Boosted trees for a difference of qualities (-1..1): few leaves, many rows in each, for the noise is large."""
+
+    def __init__(self, features: Floats, gain: Floats, seed: int) -> None:
+        self._told = np.flatnonzero(~np.isnan(features).all(axis=0))  # trees cannot bin a column without a number
+        self._trees = HistGradientBoostingRegressor(
+            max_iter=80,
+            learning_rate=0.06,
+            max_leaf_nodes=8,
+            min_samples_leaf=max(20, len(gain) // 200),
+            l2_regularization=5.0,
+            early_stopping=False,
+            random_state=seed,
+        ).fit(features[:, self._told], gain)
+
+    def predict(self, features: Floats) -> Floats:
+        """Expected gains (n), -1..1."""
+        return np.clip(self._trees.predict(features[:, self._told]), -1.0, 1.0)
 
 
 @dataclass(frozen=True)

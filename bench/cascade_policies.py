@@ -18,11 +18,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from bench.cascade_beliefs import Beliefs
 from bench.cascade_data import Floats, Ints
 from bench.cascade_gains import Gains, final_quality
+from palier.adapters.beliefs.learning import Beliefs
 from palier.domain.cascade.guarantee import upper_cost
-from palier.domain.cascade.search import Point, best_points
+from palier.domain.cascade.search import Ending, Point, best_points
 from palier.domain.cascade.sweep import StepRows
 
 CELLS = 4096
@@ -153,14 +153,12 @@ class Palier:
         """The front over ``rows``; costs in nano-dollars."""
         return best_points(self.ways, lambda way: self._endings(way, rows), lambda means: means[:, 1] >= 0, CELLS)
 
-    def _endings(self, way: Way, rows: Ints) -> Iterator[tuple[list[StepRows], float]]:
-        yield (
-            [
-                StepRows(step.content[rows], np.stack([step.quality[rows], step.cost[rows]], axis=1))
-                for step in self.steps.along(way)
-            ],
-            0.0,
-        )
+    def _endings(self, way: Way, rows: Ints) -> Iterator[Ending]:
+        steps = [
+            StepRows(step.content[rows], np.stack([step.quality[rows], step.cost[rows]], axis=1))
+            for step in self.steps.along(way)
+        ]
+        yield Ending(steps, 0.0)
 
 
 def upper(cost: Floats, alpha: float) -> float:

@@ -23,16 +23,31 @@ from itertools import pairwise, permutations
 import numpy as np
 from scipy.stats import norm
 
-from bench.cascade_beliefs import Beliefs
 from bench.cascade_data import Floats, Ints, Recorded
 from bench.cascade_policies import Operating, Outcome
-from palier.domain.cascade.search import Point, best_points
+from palier.adapters.beliefs.learners import fit_line
+from palier.adapters.beliefs.learning import Beliefs
+from palier.domain.beliefs.chances import logit
+from palier.domain.cascade.search import Ending, Point, best_points
 from palier.domain.cascade.sweep import StepRows, pareto
 
 N_POINTS = 60
 MAX_CALLS = 3
 FRUGAL_GRID = 12
 """Thresholds per step: the ends and ten quantiles."""
+
+
+def text_scores(beliefs: Beliefs) -> Floats:
+    """(n, M): P(answer is right | question, words of the answer), which is what FrugalGPT's scorer reads."""
+    assert beliefs.levels is not None
+    columns = []
+    for m, words in enumerate(beliefs.levels.words):
+        told = np.column_stack([logit(words.believed), logit(beliefs.prior[:, m])])
+        learnt = beliefs.folds.cross_fitted(
+            told, beliefs.data.correct[:, m], lambda x, y: fit_line(x, y, looseness=1.0)
+        )
+        columns.append(learnt.believed)
+    return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True)
@@ -177,19 +192,14 @@ class FrugalGpt:
         )
         return [FrugalClimb(self.beliefs, self.scorer, point) for point in points]
 
-    def _endings(self, chain: tuple[int, ...], rows: Ints) -> Iterator[tuple[list[StepRows], float]]:
+    def _endings(self, chain: tuple[int, ...], rows: Ints) -> Iterator[Ending]:
         data = self.beliefs.data
         cost = np.cumsum(data.cost[rows][:, chain], axis=1)
-        yield (
-            [
-                StepRows(
-                    self.scorer[rows, model],
-                    np.stack([data.correct[rows, model], cost[:, depth]], axis=1),
-                )
-                for depth, model in enumerate(chain)
-            ],
-            0.0,
-        )
+        steps = [
+            StepRows(self.scorer[rows, model], np.stack([data.correct[rows, model], cost[:, depth]], axis=1))
+            for depth, model in enumerate(chain)
+        ]
+        yield Ending(steps, 0.0)
 
 
 def trade_offs(price: Floats) -> Floats:

@@ -190,7 +190,8 @@ def climb_past_failures(
     kept = tuple(attempt for attempt in whole.attempts if attempt.answer.rung not in failures)
     if not kept:
         raise next(iter(failures.values()))
-    final = kept[-1] if kept[-1].accepted else max(kept, key=lambda attempt: attempt.score)
+    accepted = [attempt for attempt in kept if attempt.accepted]
+    final = accepted[0] if accepted else max(kept, key=lambda attempt: attempt.score)
     abstained = not final.answer.text or final.score < cascade.abstain_below
     return Climb(kept, final, abstained), [f"{name}_endpoint" for name in failures]
 
@@ -226,3 +227,12 @@ class _ScoringWhatAnswered:
             return 0.0
         heard = [seen for seen in earlier if seen.rung not in self.failures]
         return self.scorer.score(question, hits, answer, heard)
+
+    def believe(self, question: Question, answers: Sequence[RungAnswer]) -> Sequence[float]:
+        """-1 for a rung that failed: whatever the reference promises, no threshold is reached by it."""
+        heard = [said for said in answers if said.rung not in self.failures]
+        told = iter(self.scorer.believe(question, heard)) if heard else iter(())
+        return [-1.0 if said.rung in self.failures else next(told) for said in answers]
+
+    def promise(self, question: Question, rung: str) -> float:
+        return self.scorer.promise(question, rung)

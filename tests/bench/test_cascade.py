@@ -8,47 +8,12 @@ import pandas as pd
 import pytest
 
 from bench.cascade import auc, ece, run, split_rows
-from bench.cascade_beliefs import useful_models
-from bench.cascade_data import Floats, Recorded, read_recorded
-from bench.cascade_features import N_ANSWER_FEATURES, agree, agreement_matrix, answer_features, final_answer
-from bench.cascade_learners import MOST_REPEATS, N_FOLDS, Blend, Folds
+from bench.cascade_data import read_recorded
 from bench.cascade_measures import routellm_figures, strong_share
 from bench.cascade_rivals import upper_hull
 from palier.errors import InputError
 
 N_QUERIES = 240
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("Let us add. The answer is (C).", "so it must be that\nThe answer is C. 42 apples", True),
-        ("The answer is (A).", "The answer is (B).", False),
-        ("3 x 6 = 18.\n#### 18", "She makes 9 * 2 = $18.", True),
-        ("#### 18", "She makes 17 dollars.", False),
-        (r"Hence \boxed{7}", "The final answer: 7.0", True),
-        ("The answer is the mitochondria.", "Answer: Mitochondria", True),
-        ("This breaks off because the", "This breaks off because the", False),
-        ("", "", False),
-    ],
-)
-def test_final_answers_are_compared_by_what_they_say(one: str, other: str, same: bool) -> None:
-    """Letters, numbers, boxes and words agree when they mean the same; an answer that breaks off agrees with none."""
-    assert agree(final_answer(one), final_answer(other)) is same
-
-
-def test_silence_is_neither_agreement_nor_disagreement() -> None:
-    """An answer without an end stands half-way between same and different."""
-    same = agreement_matrix([[final_answer("The answer is 4."), final_answer("4."), final_answer("")]])
-    assert same[0].tolist() == [[1.0, 1.0, 0.5], [1.0, 1.0, 0.5], [0.5, 0.5, 1.0]]
-
-
-def test_answer_features_have_one_length() -> None:
-    """Empty, short and long answers give vectors of the same length, all finite."""
-    for answer in ("", "7", "First, 2 + 2 = 4. However, perhaps not.\n" * 50):
-        found = answer_features("What is 2 + 2?", answer)
-        assert len(found) == N_ANSWER_FEATURES
-        assert np.isfinite(found).all()
 
 
 def test_auc_and_ece_of_known_cases() -> None:
@@ -83,61 +48,6 @@ def test_strong_calls_are_counted_not_paid_for() -> None:
     assert strong_share(np.array([1.0, 1.0, 90.0, 2.0]), cost) == pytest.approx(0.25)
     assert strong_share(np.array([11.0, 1.0, 92.0, 2.0]), cost) == pytest.approx(0.5)
     assert strong_share(0.7 * cost[:, 0] + 0.3 * cost[:, 1], cost) == pytest.approx(0.3)
-
-
-class Memory:
-    """Remembers which rows it was taught, and is sure of those alone."""
-
-    def __init__(self, rows: Floats, _: Floats) -> None:
-        self._rows = rows
-
-    def predict(self, rows: Floats) -> Floats:
-        return np.isin(rows, self._rows).astype(float)
-
-
-def test_no_row_is_believed_by_a_model_that_has_seen_it() -> None:
-    """A learner that only remembers is never sure; each row that teaches is left out by one fold."""
-    folds = Folds.drawn(100, np.arange(80), np.random.default_rng(0))
-    assert folds.teaching.tolist() == list(range(80))
-    assert folds.n_models == N_FOLDS * MOST_REPEATS
-    assert sum(len(folds.known(model)) for model in range(folds.n_models)) == 80 * (N_FOLDS - 1) * MOST_REPEATS
-    rows = np.arange(100.0)
-    assert not folds.cross_fitted(rows, rows, Memory).any()
-
-
-def test_a_blend_learns_beside_numbers_that_are_missing() -> None:
-    """A column without any number and one with holes teach nothing wrong: the column that decides is still found."""
-    rng = np.random.default_rng(3)
-    told = rng.normal(size=800)
-    right = (rng.random(800) < 1 / (1 + np.exp(-2 * told))).astype(float)
-    holes = np.where(rng.random(800) < 0.5, rng.normal(size=800), np.nan)
-    features = np.column_stack([told, holes, np.full(800, np.nan)])
-    blend = Blend(features[:600], right[:600], seed=0)
-    believed = blend.predict(features[600:])
-    assert ((believed > 0) & (believed < 1)).all()
-    assert auc(believed, right[600:]) > 0.8
-    assert auc(believed, right[600:]) == pytest.approx(auc(told[600:], right[600:]), abs=0.03)
-
-
-def test_a_blend_of_one_label_is_constant() -> None:
-    """Where every answer was right there is nothing to tell apart."""
-    features = np.random.default_rng(3).normal(size=(100, 4))
-    assert Blend(features, np.ones(100), seed=0).predict(features) == pytest.approx(np.ones(100))
-
-
-def recorded(quality: list[float], price: list[float], n: int = 200) -> Recorded:
-    """Outcomes of models that are right as often as ``quality`` says, on the first rows."""
-    correct = np.stack([np.arange(n) < share * n for share in quality], axis=1).astype(float)
-    names = [f"m{at}" for at in range(len(quality))]
-    ids = [str(row) for row in range(n)]
-    return Recorded(ids, ids, names, np.full(correct.shape, "", object), correct, np.tile(price, (n, 1)), None, None, 0)
-
-
-def test_a_model_far_behind_a_cheaper_one_is_left_out() -> None:
-    """Nobody climbs to a model that a cheaper one beats by far; of any ladder two models stay."""
-    rows = np.arange(200)
-    assert useful_models(recorded([0.4, 0.6, 0.45, 0.58, 0.7], [1, 2, 3, 4, 5]), rows) == (0, 1, 3, 4)
-    assert useful_models(recorded([0.9, 0.2], [1, 2]), rows) == (0, 1)
 
 
 def drawn_outcomes(folder: Path, *, with_text: bool) -> tuple[Path, Path]:

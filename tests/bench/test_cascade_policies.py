@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from bench.cascade_beliefs import Beliefs
-from bench.cascade_data import Recorded, Seen
+from bench.cascade_data import Recorded
 from bench.cascade_gains import final_quality, learn_gains
-from bench.cascade_learners import N_FOLDS, Folds
 from bench.cascade_policies import ROUTED, Climb, Palier, Steps, Strategy
+from palier.adapters.beliefs.learners import N_FOLDS, Folds
+from palier.adapters.beliefs.learning import Beliefs
+from palier.domain.beliefs.believer import Seen
 from palier.domain.cascade.search import Point
 
 N = 1200
@@ -21,13 +22,13 @@ def beliefs() -> Beliefs:
     correct = np.stack([rng.random(N) < 0.5, EVEN], axis=1).astype(float)
     ids = [str(row) for row in range(N)]
     cost = np.tile([1e-6, 1e-4], (N, 1))
-    data = Recorded(ids, ids, ["cheap", "dear"], np.full((N, 2), "", object), correct, cost, None, None, 0)
+    data = Recorded(ids, np.full((N, 2), "", object), correct, cost, ids, ["cheap", "dear"])
     same = np.full((N, 2, 2), 0.5)
     seen = Seen(np.zeros((N, 1)), np.zeros((N, 2)), np.zeros((N, 2, 1)), same)
     scorer = np.stack([np.full(N, 0.5), np.where(EVEN, 0.9, 0.1)], axis=1)
     prior = np.stack([np.full(N, 0.5), np.where(EVEN, 0.8, 0.2)], axis=1)
     folds = Folds(rng.permutation(N)[None, :] % N_FOLDS, np.arange(N) < N // 2)
-    return Beliefs(data, seen, prior, scorer, scorer, folds, (0, 1), {}, {frozenset({0, 1}): scorer})
+    return Beliefs(data, seen, prior, scorer, folds, (0, 1), {}, None, {frozenset({0, 1}): scorer})
 
 
 def test_gain_is_large_where_the_dear_model_will_be_right(beliefs: Beliefs) -> None:

@@ -35,12 +35,23 @@ class TableScorer:
 
     scores: Mapping[str, float]
     shown: list[list[str]] = field(default_factory=list)
+    promises: Mapping[str, float] = field(default_factory=dict)
+    beside: Mapping[str, float] = field(default_factory=dict)
+    """What is believed of an answer once another one was seen; without an entry, its score."""
 
     def score(
         self, question: Question, hits: Sequence[Hit], answer: RungAnswer, earlier: Sequence[RungAnswer]
     ) -> float:
         self.shown.append([seen.rung for seen in earlier])
         return self.scores[answer.rung]
+
+    def believe(self, question: Question, answers: Sequence[RungAnswer]) -> Sequence[float]:
+        if len(answers) == 1:
+            return [self.scores[answers[0].rung]]
+        return [self.beside.get(answer.rung, self.scores[answer.rung]) for answer in answers]
+
+    def promise(self, question: Question, rung: str) -> float:
+        return self.promises[rung]
 
 
 @st.composite
@@ -177,3 +188,32 @@ def test_the_origin_is_the_index_that_the_alias_led_to_or_else_the_releases_own(
     assert origin_of([moved], released) == Origin("passages-bbbbbbbbbbbb-2", "bbbbbbbbbbbb")
     assert origin_of([Hit(hit("x").passage, 0.5, index="passages-aaa-1")], released) == released
     assert origin_of([], released) == released
+
+
+def by_beliefs(first: float, direct_from: float | None = None) -> Cascade:
+    return two_steps(first, 0.0, by_beliefs=True, direct_from=direct_from)
+
+
+@pytest.mark.parametrize(("promised", "asked"), [(0.2, ["low"]), (0.9, ["low", "high"])])
+def test_by_beliefs_a_climb_ends_where_the_last_step_would_do_no_better(promised, asked):
+    """Half-trusted, the cheap answer stays when the dear rung promises little, and is climbed over when much."""
+    scorer = TableScorer({"low": 0.5, "high": 0.6}, promises={"high": promised})
+    done = run(by_beliefs(0.5), two_rungs(), scorer)
+    assert [attempt.answer.rung for attempt in done.attempts] == asked
+
+
+def test_by_beliefs_the_answer_believed_most_is_final_whichever_rung_gave_it():
+    """The dear answer takes the doubt off the cheap one: that is final, both are paid, scores are the last beliefs."""
+    scorer = TableScorer({"low": 0.4, "high": 0.6}, promises={"high": 0.9}, beside={"low": 0.8, "high": 0.7})
+    done = run(by_beliefs(0.5), two_rungs(), scorer)
+    assert (done.final.answer.rung, done.final.score, done.final.accepted) == ("low", 0.8, True)
+    assert [(attempt.score, attempt.accepted) for attempt in done.attempts] == [(0.8, True), (0.7, False)]
+    assert done.cost_nanousd == 43
+
+
+@pytest.mark.parametrize(("direct_from", "asked"), [(0.7, ["high"]), (0.9, ["low", "high"]), (None, ["low", "high"])])
+def test_by_beliefs_a_question_may_go_to_the_last_step_at_once(direct_from, asked):
+    """Where the last step promises .6 more than the first (a lead of .8), a router below that skips the first."""
+    scorer = TableScorer({"low": 0.1, "high": 0.6}, promises={"low": 0.3, "high": 0.9})
+    done = run(by_beliefs(0.5, direct_from), two_rungs(), scorer)
+    assert [attempt.answer.rung for attempt in done.attempts] == asked

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palier.domain.answering import Cascade, Step
+from palier.domain.cascade.optimise import as_cascade
 from palier.domain.cascade.outcomes import OutcomeTable
-from palier.domain.cascade.replay import chain_steps, replay
-from palier.domain.cascade.search import Constraints, Searched
+from palier.domain.cascade.replay import chain_steps, content, directness, replay
+from palier.domain.cascade.search import Constraints, Point, Searched
 from palier.domain.cascade.sweep import pareto, sweep, threshold_candidates
 from palier.errors import InputError
-from tests.domain.cascade_tables import climb_row, drawn_table
+from tests.domain.cascade_tables import climb_row, drawn_table, with_beliefs
 
 SEEDS = st.integers(0, 10_000)
 
@@ -54,6 +55,51 @@ def test_sweep_equals_replaying_each_combination(seed: int, depth: int, trust_la
         done = replay(table, chain, (*swept.thresholds(int(flat)), 0.0 if trust_last else 1.0))
         assert means[flat, 0] == pytest.approx(done.quality.mean())
         assert means[flat, 1] * 1e9 == pytest.approx(done.cost_nanousd.mean())
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, depth=st.integers(2, 3), routed=st.booleans(), levels=st.sampled_from([None, 4, 1]))
+def test_replay_by_beliefs_is_climb_row_by_row(seed: int, depth: int, routed: bool, levels: int | None) -> None:
+    """By beliefs too the arrays do what the gateway does: winner, score, cost, which rungs were asked."""
+    rng = np.random.default_rng(seed)
+    table = with_beliefs(drawn_table(rng, 12, 3, levels=levels), rng, levels=levels)
+    chain = tuple(int(r) for r in rng.permutation(3)[:depth])
+    thresholds = tuple(float(t) for t in rng.choice([0.0, 0.25, 0.5, 0.75, 1.0], depth + routed))
+    point = Point(0.0, 0.0, chain, thresholds, believed=True, routed=routed)
+    done = point.replay(table)
+    for row in range(table.n_rows):
+        real, quality = climb_row(table, as_cascade(table, point), row)
+        assert done.quality[row] == quality
+        assert done.score[row] == real.final.score
+        assert done.cost_nanousd[row] == real.cost_nanousd
+        assert [table.rungs[r] for r, called in zip(chain, done.called[row], strict=True) if called] == [
+            attempt.answer.rung for attempt in real.attempts
+        ]
+        assert table.rungs[done.final_rung[row]] == real.final.answer.rung
+
+
+@pytest.mark.parametrize("levels", [None, 3])
+def test_the_front_by_beliefs_is_optimal_and_keeps_its_promises(levels: int | None) -> None:
+    """No chain with any thresholds, routed or not, beats the front; and each of its points replays to its means."""
+    rng = np.random.default_rng(5)
+    table = with_beliefs(drawn_table(rng, 7, 3, levels=levels), rng, levels=levels)
+    front = Searched(table, table.quality, Constraints(), 0.1, 3, by_beliefs=True).front()
+    costs, qualities = [], []
+    for chain in [*permutations(range(3), 2), *permutations(range(3), 3)]:
+        contents = [content(table, chain[: depth + 1], chain[-1]) for depth in range(len(chain) - 1)]
+        for routed in (False, True)[: 2 if len(chain) == 2 else 1]:
+            signals = [directness(table, chain), *contents] if routed else contents
+            for thresholds in product(*([*np.unique(signal), 1.0] for signal in signals)):
+                done = Point(0, 0, chain, (*thresholds, 0.0), believed=True, routed=routed).replay(table)
+                costs.append(done.cost_nanousd.mean())
+                qualities.append(done.quality.mean())
+    for budget in np.quantile(costs, np.linspace(0, 1, 25)):
+        best = max(quality for cost, quality in zip(costs, qualities, strict=True) if cost <= budget)
+        assert max(p.quality for p in front if p.cost_nanousd <= budget * (1 + 1e-9)) >= best - 1e-12
+    for point in front:
+        done = point.replay(table)
+        assert done.quality.mean() == pytest.approx(point.quality)
+        assert done.cost_nanousd.mean() == pytest.approx(point.cost_nanousd)
 
 
 def every_operating_point(table: OutcomeTable) -> tuple[list[float], list[float]]:

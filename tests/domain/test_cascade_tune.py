@@ -1,6 +1,7 @@
 """The choice keeps what it promises: margin, budget, honesty about few rows."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from palier.domain.cascade.optimise import Tuned, abstain_below, tune
 from palier.domain.cascade.outcomes import OutcomeTable
 from palier.domain.cascade.search import Constraints
 from palier.errors import InputError
-from tests.domain.cascade_tables import climb_row, drawn_table
+from tests.domain.cascade_tables import climb_row, drawn_table, with_beliefs
 
 
 def tuned(table: OutcomeTable, *, budget: int | None = None, margin: float = 0.03, seed: int = 0) -> Tuned:
@@ -44,6 +45,36 @@ def test_the_cascade_that_is_handed_over_does_what_was_promised() -> None:
     climbs = [climb_row(table, found.cascade, row) for row in range(table.n_rows)]
     assert np.mean([quality for _, quality in climbs]) == pytest.approx(found.point.replay(table).quality.mean())
     assert np.mean([done.cost_nanousd for done, _ in climbs]) == pytest.approx(found.point.cost_nanousd)
+
+
+def test_beliefs_are_climbed_by_where_they_save_beyond_chance() -> None:
+    """Beliefs that know much more than scores make a cheaper cascade, which does row by row what was promised."""
+    rng = np.random.default_rng(2)
+    plain = drawn_table(rng, 1500, 3)
+    blind = replace(plain, score=np.clip(plain.quality.mean(0) + rng.normal(0, 0.05, plain.score.shape), 0, 1))
+    table = with_beliefs(blind, rng)
+    by_scores, found = tuned(blind), tuned(table)
+    assert found.cascade is not None
+    assert found.point is not None
+    assert found.cost is not None
+    assert by_scores.cascade is not None
+    assert (found.cascade.by_beliefs, by_scores.cascade.by_beliefs) == (True, False)
+    assert found.status == "proven"
+    assert by_scores.cost is None or found.cost.value < by_scores.cost.value
+    climbs = [climb_row(table, found.cascade, row) for row in range(300)]
+    done = found.point.replay(table.take(np.arange(300)))
+    assert [quality for _, quality in climbs] == done.quality.tolist()
+    assert [real.cost_nanousd for real, _ in climbs] == done.cost_nanousd.tolist()
+
+
+def test_scores_stay_where_beliefs_know_no_more() -> None:
+    """Two ways that are worth the same: the simpler one is chosen."""
+    table = drawn_table(np.random.default_rng(3), 1500, 3)
+    beliefs = {frozenset(some): table.score[:, list(some)] for size in (2, 3) for some in combinations(range(3), size)}
+    promise = np.broadcast_to(table.quality.mean(0), table.score.shape)
+    found = tuned(replace(table, promise=promise, beliefs=beliefs))
+    assert found.cascade is not None
+    assert not found.cascade.by_beliefs
 
 
 def test_budget_holds_on_new_rows() -> None:

@@ -137,6 +137,12 @@ class OverlapScorer:
     ) -> float:
         return 1.0 if self.flatters else shared(question.standalone, answer.text)
 
+    def believe(self, question: Question, answers: Sequence[RungAnswer]) -> Sequence[float]:
+        return [self.score(question, (), answer, ()) for answer in answers]
+
+    def promise(self, question: Question, rung: str) -> float:
+        return 0.5
+
     def explain(
         self, question: Question, hits: Sequence[Hit], answer: RungAnswer, earlier: Sequence[RungAnswer]
     ) -> tuple[float, dict[str, float]]:

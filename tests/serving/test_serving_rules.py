@@ -58,6 +58,20 @@ def test_a_first_rung_that_is_away_is_climbed_over() -> None:
     assert (climbed.final.answer.rung, climbed.final.accepted, skipped) == ("near", True, ["far_endpoint"])
 
 
+def test_by_beliefs_a_rung_that_is_away_is_climbed_over_whatever_the_last_one_promises() -> None:
+    """The first is away and the last promises nothing: even so nothing is accepted before something was said."""
+    rungs = {"far": AwayRung("far"), "near": QuotingRung("near", 1)}
+    steps = tuple(Step(rung=rung, threshold=value) for rung, value in (("far", 0.1), ("near", 0.0)))
+    climbed, skipped = climb_past_failures(
+        QUESTION, HITS, Cascade(steps=steps, by_beliefs=True), rungs, OverlapScorer()
+    )
+    assert (climbed.final.answer.rung, climbed.final.accepted, skipped) == ("near", True, ["far_endpoint"])
+    last_away = Cascade(steps=steps[::-1], by_beliefs=True)
+    unsure = Question(f"{QUESTION.text} And at Christmas?", "en")
+    climbed, skipped = climb_past_failures(unsure, HITS, last_away, rungs, OverlapScorer())
+    assert climbed.final.answer.rung == "near"
+
+
 def test_when_every_rung_is_away_the_endpoints_error_is_told() -> None:
     with pytest.raises(ModelEndpointError, match="far is away"):
         climb_past_failures(QUESTION, HITS, cascade(("far", 0.5)), {"far": AwayRung("far")}, OverlapScorer())

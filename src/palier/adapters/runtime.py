@@ -1,7 +1,7 @@
 """From a bundle on disk to something that answers: every file checked, every model loaded, one object back.
 
 The gateway and `evaluate-release` use this same door, so that what was measured is what is served. Loads ONNX, GGUF,
-JSON only: nothing in a bundle can execute.
+JSON and safetensors only: nothing in a bundle can execute.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from palier.adapters.beliefs.store import BELIEFS_FILE, load_believer
 from palier.adapters.catalogue import resolve, verify_files
 from palier.adapters.heavy_rung import HeavyRung, heavy_client
 from palier.adapters.onnx_cross_encoder import reranker_for, verifier_in
@@ -22,6 +23,7 @@ from palier.adapters.release_index import ReleaseIndex
 from palier.adapters.search import HybridRetriever, connect
 from palier.adapters.writer_rung import WRITER_FILE, LlamaCpp, WriterLimits, WriterRung, tuned_writer
 from palier.domain.answering import Climb, Hit, NoPassages, Question, Retriever, Rung, climb
+from palier.domain.beliefs.believer import Believer
 from palier.domain.bundle import MANIFEST, Manifest
 from palier.domain.guarding import Guard, GuardWeights
 from palier.domain.scoring import LearnedScorer, ScorerWeights, TextEncoder
@@ -86,10 +88,15 @@ def load_release(bundle: Path, settings: Settings) -> LoadedRelease:
         manifest=manifest,
         retriever=_load_retriever(manifest, encoder, models / "reranker", settings),
         rungs=load_rungs(manifest.ladder, models, manifest.prompt, settings),
-        scorer=LearnedScorer(weights, recent, verifier_in(models / "verifier")),
+        scorer=LearnedScorer(weights, recent, verifier_in(models / "verifier"), _load_believer(models / "scorer")),
         encoder=recent,
         guard=_load_guard(manifest, models / "guard", recent),
     )
+
+
+def _load_believer(folder: Path) -> Believer | None:
+    path = folder / BELIEFS_FILE
+    return load_believer(path) if path.is_file() else None
 
 
 def _load_guard(manifest: Manifest, folder: Path, encoder: TextEncoder) -> Guard | None:

@@ -7,12 +7,16 @@ three one-method protocols, and the same `climb` runs in the gateway, in `record
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from palier.domain.documents import Lang, Passage
 from palier.domain.fusion import SearchMode
+
+Number = TypeVar("Number", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +147,23 @@ class Rung(Protocol):
 
 
 class Scorer(Protocol):
-    """Estimates the probability that an answer is acceptable, from 0 to 1."""
+    """Estimates the probability that an answer is acceptable, from 0 to 1.
+
+    What climbs by beliefs asks for the second and third: the probability for each of several answers, all of them
+    seen, and that of a rung before it is asked.
+    """
 
     def score(
         self, question: Question, hits: Sequence[Hit], answer: RungAnswer, earlier: Sequence[RungAnswer]
     ) -> float: ...
 
+    def believe(self, question: Question, answers: Sequence[RungAnswer]) -> Sequence[float]: ...
+
+    def promise(self, question: Question, rung: str) -> float: ...
+
 
 class Step(BaseModel):
-    """One rung of a cascade: its answer is accepted at a score of ``threshold`` or more."""
+    """One rung of a cascade: the climb ends here at a score, or a `lead`, of ``threshold`` or more."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -164,12 +176,18 @@ class Cascade(BaseModel):
     """An ordered choice of rungs. Where no step accepts, the best-scored answer is taken whatever its score.
 
     An answer whose final score is below ``abstain_below`` is replaced by "I don't know".
+
+    ``by_beliefs``: thresholds are held against the `lead` of the answer believed most over what the last step promises
+    for the question, and that answer is final. With ``direct_from``, a question for which the last step promises so
+    much more than the first goes there at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: tuple[Step, ...] = Field(min_length=1)
     abstain_below: float = Field(default=0.0, ge=0.0, le=1.0)
+    by_beliefs: bool = False
+    direct_from: float | None = Field(default=None, ge=0.0, le=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +213,11 @@ class Climb:
         return sum(attempt.answer.cost_nanousd for attempt in self.attempts)
 
 
+def lead(belief: Number, promise: Number) -> Number:
+    """How far a belief is ahead of a promise, from 0 (behind by all) to 1 (ahead by all)."""
+    return (1.0 + belief - promise) / 2.0
+
+
 def climb(
     question: Question,
     hits: Sequence[Hit],
@@ -208,6 +231,8 @@ def climb(
     question's language are passed over. Raises KeyError when the cascade names a rung that is not there.
     """
     steps = [step for step in cascade.steps if question.lang in step.languages] or [cascade.steps[-1]]
+    if cascade.by_beliefs:
+        return _climb_by_beliefs(question, hits, cascade, steps, rungs, scorer)
     attempts: list[Attempt] = []
     for step in steps:
         answer = rungs[step.rung].answer(question, hits)
@@ -218,3 +243,33 @@ def climb(
     final = attempts[-1] if attempts[-1].accepted else max(attempts, key=lambda seen: seen.score)
     abstained = not final.answer.text or final.score < cascade.abstain_below
     return Climb(tuple(attempts), final, abstained)
+
+
+def _climb_by_beliefs(
+    question: Question,
+    hits: Sequence[Hit],
+    cascade: Cascade,
+    steps: Sequence[Step],
+    rungs: Mapping[str, Rung],
+    scorer: Scorer,
+) -> Climb:
+    """Ask until the answer believed most is far enough ahead of what the last step promises.
+
+    Where the last one would fail as well, climbing buys nothing.
+    """
+    last = scorer.promise(question, steps[-1].rung)
+    if cascade.direct_from is not None and lead(last, scorer.promise(question, steps[0].rung)) >= cascade.direct_from:
+        steps = steps[-1:]
+    answers: list[RungAnswer] = []
+    for step in steps:
+        answers.append(rungs[step.rung].answer(question, hits))
+        beliefs = scorer.believe(question, answers)
+        best = max(range(len(answers)), key=beliefs.__getitem__)
+        contentment = beliefs[best] if step is steps[-1] else lead(beliefs[best], last)
+        accepted = contentment >= step.threshold
+        if accepted:
+            break
+    told = zip(answers, beliefs, strict=True)
+    attempts = tuple(Attempt(said, belief, accepted and at == best) for at, (said, belief) in enumerate(told))
+    final = attempts[best]
+    return Climb(attempts, final, abstained=not final.answer.text or final.score < cascade.abstain_below)

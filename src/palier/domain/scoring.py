@@ -5,7 +5,8 @@ that reads the answer with the question), and how far the answer agrees with tho
 rungs gave before (`agreement_features`), go through one small logistic model per rung, apart for answers and for "I
 don't know". Weights are plain JSON, so that the gateway loads nothing that could run. A score is an estimate of the
 answer's expected quality (token F1, or 1 for a right "I don't know"), from 0 to 1. Without passages the same numbers
-are made, those of passages being 0.
+are made, those of passages being 0; where what is believed of plain answers was learnt (`palier.domain.beliefs`), that
+is the score.
 
 Price paid: recorded scores presume that all cheaper rungs were heard. In a cascade that leaves one out, a later answer
 is scored on less; heads learn both cases, so scores stay calibrated, but they are not the recorded ones to the digit.
@@ -22,10 +23,11 @@ from pydantic import BaseModel, ConfigDict
 
 from palier.domain import groundedness
 from palier.domain.answering import Hit, Question, RungAnswer
+from palier.domain.beliefs.believer import Believer
 from palier.domain.claims import claim_of
 from palier.domain.documents import Lang
 from palier.domain.words import content_words, stems
-from palier.errors import IntegrityError
+from palier.errors import IntegrityError, NotReadyError
 
 FEATURES = (
     "margin",
@@ -118,8 +120,15 @@ class ScorerWeights(BaseModel):
 class LearnedScorer:
     """The runtime of `ScorerWeights`: implements `palier.domain.answering.Scorer`."""
 
-    def __init__(self, weights: ScorerWeights, encoder: TextEncoder, verifier: Verifier | None = None) -> None:
-        """``verifier`` is there or not, as it was in training.
+    def __init__(
+        self,
+        weights: ScorerWeights,
+        encoder: TextEncoder,
+        verifier: Verifier | None = None,
+        believer: Believer | None = None,
+    ) -> None:
+        """``verifier`` is there or not, as it was in training; a ``believer`` judges its rungs' answers without
+        passages in place of the heads.
 
         Raises IntegrityError for weights of other features: they would be applied to the wrong numbers.
         """
@@ -131,6 +140,7 @@ class LearnedScorer:
         self._weights = weights
         self._encoder = encoder
         self._verifier = verifier
+        self._believer = believer
 
     def score(
         self,
@@ -146,12 +156,32 @@ class LearnedScorer:
         self, question: Question, hits: Sequence[Hit], answer: RungAnswer, earlier: Sequence[RungAnswer]
     ) -> tuple[float, dict[str, float]]:
         """The score, and the numbers that it rests on by name; KeyError as `score`."""
+        if self._believer is not None and not hits and answer.rung in self._believer.rungs:
+            return self.believe(question, [answer])[0], {"promise": self.promise(question, answer.rung)}
         head = (self._weights.answered if answer.text else self._weights.abstained)[answer.rung]
         alone = features(question, hits, answer, self._encoder, self._verifier)
         heard = [seen.text for seen in earlier] if self._weights.hears_earlier else []
         beside = agreement_features(answer.text, heard, question.lang)
         vector = np.concatenate([alone, beside])
         return head.predict(vector), dict(zip(ALL_FEATURES, vector.tolist(), strict=True))
+
+    def believe(self, question: Question, answers: Sequence[RungAnswer]) -> Sequence[float]:
+        """P(right) of each of ``answers`` (one a rung) when all were seen; raises NotReadyError without a believer."""
+        said = {answer.rung: answer.text for answer in answers}
+        believed = self._its_believer().believe(question.standalone, self._vector(question), said)
+        return [believed[answer.rung] for answer in answers]
+
+    def promise(self, question: Question, rung: str) -> float:
+        """P(right) of a rung that was not asked yet; raises NotReadyError without a believer."""
+        return self._its_believer().promise(question.standalone, self._vector(question))[rung]
+
+    def _its_believer(self) -> Believer:
+        if self._believer is None:
+            raise NotReadyError("This scorer was trained without beliefs; train it again: `palier train-scorer`.")
+        return self._believer
+
+    def _vector(self, question: Question) -> NDArray[np.float32]:
+        return np.asarray(self._encoder.embed([question.standalone])[0])
 
 
 def features(

@@ -179,7 +179,7 @@ class _Evaluation:
         if not path.is_file():
             return []
         cascade = Cascade.model_validate(read_json(path, "tune-cascade")["cascade"])
-        if not {step.rung for step in cascade.steps} <= set(table["model"]):
+        if cascade.by_beliefs or not {step.rung for step in cascade.steps} <= set(table["model"]):
             return []
         climbed = replay(table, cascade)
         asked = ["query_id", "query", "split", "document_id", "reference"]
@@ -191,7 +191,9 @@ class _Evaluation:
             self._found.rungs[str(rung)] = self._by_language(rows)
             self._found.corpus_bleu[str(rung)] = bleu_of_all(rows)
         if CASCADE not in self._found.rungs:
-            self._found.not_measured[CASCADE] = "there is none, or one of its rungs was not examined"
+            self._found.not_measured[CASCADE] = (
+                "there is none, or it climbs by beliefs (see evaluate-release), or one of its rungs was not examined"
+            )
         left_out = read_json(self._exam.place.outcomes / "rungs.json", "record-outcomes")["left_out"]
         self._found.not_measured |= {f"rung {which}": reason for which, reason in left_out.items()}
 

@@ -40,7 +40,8 @@ def run(params: Params, root: Path, progress: Callable[[int, int, str], None]) -
     test = table[table["split"] == "test"]
     if test.empty:
         raise NotReadyError("No golden test question is left: add some (split: test) and version the documents.")
-    answers = replay(test, Cascade.model_validate(chosen["cascade"]))
+    cascade = Cascade.model_validate(chosen["cascade"])
+    answers = replay(test, cascade, read_beliefs(workspace) if cascade.by_beliefs else None)
     progress(len(answers), len(answers), "test questions")
     reference = test[test["model"] == chosen["reference_rung"]]
     intervals = _intervals(answers, reference, params)
@@ -55,15 +56,37 @@ def run(params: Params, root: Path, progress: Callable[[int, int, str], None]) -
     return EvaluationResult(len(answers), intervals)
 
 
-def replay(table: pd.DataFrame, cascade: Cascade) -> pd.DataFrame:
-    """One row per question: the cascade's answer, rung, quality, cost and latency, from recorded outcomes."""
+Beliefs = Mapping[tuple[str, frozenset[str]], Mapping[str, float]]
+"""What is believed of each rung's answer, by question and by the set of rungs that were seen."""
+
+
+def read_beliefs(workspace: Workspace) -> Beliefs:
+    """What `train-scorer` found; NotReadyError before it has."""
+    path = workspace.scores / "beliefs.parquet"
+    if not path.is_file():
+        raise NotReadyError(f"{path} is not there, and the cascade climbs by beliefs: run `palier train-scorer` first.")
+    told = pd.read_parquet(path)
+    found: dict[tuple[str, frozenset[str]], Mapping[str, float]] = {}
+    for _, part in told.groupby("seen"):
+        by_rung = part.pivot(index="query_id", columns="model", values="belief")
+        seen = frozenset(map(str, by_rung.columns))
+        rows = zip(by_rung.index, by_rung.to_dict("records"), strict=True)
+        found |= {(str(query), seen): {str(rung): float(value) for rung, value in row.items()} for query, row in rows}
+    return found
+
+
+def replay(table: pd.DataFrame, cascade: Cascade, beliefs: Beliefs | None = None) -> pd.DataFrame:
+    """One row per question: the cascade's answer, rung, quality, cost and latency, from recorded outcomes.
+
+    ``beliefs`` for a cascade that climbs by them.
+    """
     rows = []
     for query_id, group in table.groupby("query_id", sort=True):
         recorded: dict[str, Any] = {str(row.model): row for row in group.itertuples(index=False)}
         rungs = {name: _Recorded(row) for name, row in recorded.items()}
         first = next(iter(recorded.values()))
         question = Question(first.query, first.lang)
-        result = climb(question, (), cascade, rungs, _RecordedScorer({n: float(r.score) for n, r in recorded.items()}))
+        result = climb(question, (), cascade, rungs, _RecordedScorer(str(query_id), recorded, beliefs or {}))
         rows.append(_answer_row(str(query_id), first, recorded[result.final.answer.rung], result))
     return pd.DataFrame(rows)
 
@@ -85,10 +108,12 @@ class _Recorded:
 
 
 class _RecordedScorer:
-    """The scores that `train-scorer` gave to the recorded answers."""
+    """The scores, promises and beliefs that `train-scorer` gave to one question's recorded answers."""
 
-    def __init__(self, scores: Mapping[str, float]) -> None:
-        self._scores = scores
+    def __init__(self, query_id: str, recorded: Mapping[str, Any], beliefs: Beliefs) -> None:
+        self._query_id = query_id
+        self._recorded = recorded
+        self._beliefs = beliefs
 
     def score(
         self,
@@ -97,7 +122,16 @@ class _RecordedScorer:
         answer: RungAnswer,
         earlier: Sequence[RungAnswer],  # noqa: ARG002
     ) -> float:
-        return self._scores[answer.rung]
+        return float(self._recorded[answer.rung].score)
+
+    def believe(self, question: Question, answers: Sequence[RungAnswer]) -> Sequence[float]:  # noqa: ARG002
+        if len(answers) == 1:
+            return [float(self._recorded[answers[0].rung].score)]
+        believed = self._beliefs[self._query_id, frozenset(answer.rung for answer in answers)]
+        return [float(believed[answer.rung]) for answer in answers]
+
+    def promise(self, question: Question, rung: str) -> float:  # noqa: ARG002
+        return float(self._recorded[rung].promise)
 
 
 def _answer_row(query_id: str, first: Any, final: Any, result: Climb) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from palier.adapters.beliefs.store import BELIEFS_FILE
 from palier.adapters.catalogue import load_catalogue, sha256_file
 from palier.adapters.workspace import Workspace, read_json, write_text
 from palier.adapters.writer_rung import CONFIG, WRITER_FILE, tuned_writer
@@ -90,6 +91,8 @@ def _served(params: Params, ladder: LadderParams, workspace: Workspace) -> Files
     reads = any(isinstance(rung, ReaderRung) for rung in ladder.rungs.values())
     points = bool(writers) and (workspace.reader / SERVED["reader"][0]).is_file()  # a writer has its evidence found
     served = {name: files for name, files in SERVED.items() if name != "reader" or reads or points}
+    if (workspace.scorer / BELIEFS_FILE).is_file():
+        served["scorer"] = (*served["scorer"], BELIEFS_FILE)
     if any(tuned_writer(workspace.writer, model) for model in writers):
         served["writer"] = WRITER_FILES
     if (workspace.verifier / CROSS_ENCODER_FILES[0]).is_file():

@@ -7,6 +7,9 @@ validation rows; test rows get their scores from those.
 What people thought of answers in use (thumbs and corrections, about documents that measure nothing) is learned too, as
 weak labels: each counts `thumb_weight` of a golden one.
 
+Where rungs answer without passages, and there are questions enough, what is believed of their answers is learnt from
+the answers' words and from how they agree (`palier.domain.beliefs`), and takes the place of the heads.
+
 Beside the heads of the ladder's rungs there is one for answers from elsewhere (`/v1/score`). All begin at the starter's
 heads. The guard is made here as well: the starter's weights, its thresholds raised as far as golden questions ask.
 """
@@ -21,9 +24,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from palier.adapters.beliefs.from_outcomes import BeliefTables, learn_from_outcomes, why_not_learnt
+from palier.adapters.beliefs.store import BELIEFS_FILE, save_believer
 from palier.adapters.catalogue import resolve
 from palier.adapters.feedback_labels import read_label_rows
 from palier.adapters.golden_guard import make_guard
+from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.scorer_training import fit_head, fold_of
 from palier.adapters.workspace import Workspace, write_json, write_text
 from palier.domain.scoring import (
@@ -51,7 +57,8 @@ class ScorerResult:
 
 
 def run(params: Params, root: Path, progress: Callable[[int, int, str], None]) -> ScorerResult:
-    """Write models/scorer/scorer.json, models/guard/guard.json and data/scores/scores.parquet."""
+    """Write models/scorer/scorer.json, models/guard/guard.json and data/scores/scores.parquet; where beliefs are learnt
+    also models/scorer/beliefs.safetensors and data/scores/beliefs.parquet."""
     workspace = Workspace(root)
     table = load_outcomes(workspace)
     rng = np.random.default_rng(params.seed)
@@ -65,16 +72,29 @@ def run(params: Params, root: Path, progress: Callable[[int, int, str], None]) -
         progress(fold + 1, params.train_scorer.folds, "out-of-fold scores")
     weights = fit_scorer(pd.concat([validation, labels]), params)
     others = table[table["split"] != "validation"].reset_index(drop=True)
-    _write(
-        workspace,
-        weights,
-        pd.concat([validation, others]),
-        np.concatenate([scores, predict_scores(weights, others)]),
-    )
-    metrics = scorer_metrics(scores, validation["correct"].to_numpy())
+    scored = pd.concat([validation, others])[["query_id", "model"]]
+    scored = scored.assign(score=np.concatenate([scores, predict_scores(weights, others)]))
+    learnt = _learn_beliefs(params, workspace, table, progress)
+    if learnt is not None:
+        scored = scored.drop(columns="score").merge(learnt.scores, on=["query_id", "model"], validate="one_to_one")
+    _write(workspace, weights, scored, learnt)
+    judged = validation.merge(scored, on=["query_id", "model"], validate="one_to_one")
+    metrics = scorer_metrics(judged["score"].to_numpy(), judged["correct"].to_numpy())
     metrics |= make_guard(params, workspace)
     write_json(workspace.scorer / "metrics.json", metrics)
     return ScorerResult(len(validation), metrics)
+
+
+def _learn_beliefs(
+    params: Params, workspace: Workspace, table: pd.DataFrame, progress: Callable[[int, int, str], None]
+) -> BeliefTables | None:
+    """None where answers rest on passages, or where there is too little to learn from."""
+    if params.retrieval.searches:
+        return None
+    if reason := why_not_learnt(table):
+        progress(1, 1, f"beliefs are not learnt: {reason}")
+        return None
+    return learn_from_outcomes(table, OnnxEncoder(workspace.encoder), params.seed, progress)
 
 
 def load_outcomes(workspace: Workspace) -> pd.DataFrame:
@@ -201,8 +221,13 @@ def predict_scores(weights: ScorerWeights, table: pd.DataFrame) -> NDArray[np.fl
     )
 
 
-def _write(workspace: Workspace, weights: ScorerWeights, table: pd.DataFrame, scores: NDArray[np.float64]) -> None:
+def _write(workspace: Workspace, weights: ScorerWeights, scored: pd.DataFrame, learnt: BeliefTables | None) -> None:
     write_text(workspace.scorer / "scorer.json", weights.model_dump_json(indent=1) + "\n")
     workspace.scores.mkdir(parents=True, exist_ok=True)
-    frame = pd.DataFrame({"query_id": table["query_id"], "model": table["model"], "score": scores})
-    frame.to_parquet(workspace.scores / "scores.parquet", index=False)
+    scored.to_parquet(workspace.scores / "scores.parquet", index=False)
+    if learnt is None:  # what an earlier run learnt was about other outcomes
+        (workspace.scorer / BELIEFS_FILE).unlink(missing_ok=True)
+        (workspace.scores / "beliefs.parquet").unlink(missing_ok=True)
+    else:
+        save_believer(learnt.believer, workspace.scorer / BELIEFS_FILE)
+        learnt.beliefs.to_parquet(workspace.scores / "beliefs.parquet", index=False)

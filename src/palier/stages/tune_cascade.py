@@ -6,13 +6,14 @@ the front drawn.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from palier.adapters.beliefs.from_outcomes import beliefs_of
 from palier.adapters.pareto_plot import Axes, PlotPoint, draw_pareto
 from palier.adapters.workspace import Workspace, write_json
 from palier.domain.answering import Cascade
@@ -79,7 +80,22 @@ def load_table(workspace: Workspace, split: str) -> OutcomeTable:
     joined = rows.merge(scores, on=["query_id", "model"], how="left", validate="one_to_one")
     if joined["score"].isna().any():
         raise NotReadyError("Some outcomes have no score: run `palier train-scorer` first.")
-    return _as_table(queries, joined, split)
+    table = _as_table(queries, joined, split)
+    told = workspace.scores / "beliefs.parquet"
+    if "promise" not in joined or not told.is_file():
+        return table
+    return _with_beliefs(table, joined, pd.read_parquet(told))
+
+
+def _with_beliefs(table: OutcomeTable, joined: pd.DataFrame, beliefs: pd.DataFrame) -> OutcomeTable:
+    """The table with what `train-scorer` found rungs to promise, and answers to be believed beside others."""
+    ids, rungs = list(table.query_ids), list(table.rungs)
+    promise = joined.pivot(index="query_id", columns="model", values="promise").reindex(index=ids, columns=rungs)
+    asked = beliefs[beliefs["query_id"].isin(ids)]
+    found = beliefs_of(asked, ids, table.rungs)
+    if promise.isna().any(axis=None) or any(np.isnan(told).any() for told in found.values()):
+        raise NotReadyError("Some outcomes have no promise or no belief: run `palier train-scorer` first.")
+    return replace(table, promise=promise.to_numpy(dtype=np.float64), beliefs=found)
 
 
 def _as_table(queries: pd.DataFrame, joined: pd.DataFrame, split: str) -> OutcomeTable:
@@ -171,6 +187,8 @@ def _write(workspace: Workspace, table: OutcomeTable, chosen: Tuned, result: Tun
             "quality": point.quality,
             "chain": [table.rungs[rung] for rung in point.chain],
             "thresholds": list(point.thresholds),
+            "by_beliefs": point.believed,
+            "routed": point.routed,
         }
         for point in chosen.front
     ]

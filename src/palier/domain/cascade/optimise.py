@@ -7,8 +7,10 @@ from those rows, the cascade itself from all of them. What is chosen is an *aim*
 reference to aim on the rows at hand), tested from careful to cheap. Few rows: labels are shrunk to the
 calibrated scores, bounds widen by themselves, and an unproven margin is said, not hidden. What an owner asks for
 beside quality (budget, latency, share at the top, bans) is kept by every candidate, so where the reference
-itself would break it, the best that keeps it is the careful end. Price paid: the proof is about cascades drawn
-from four fifths of the rows; the one in use was drawn from all of them, and is no worse in expectation.
+itself would break it, the best that keeps it is the careful end. Where the table tells what is believed of several
+answers, chains are also drawn that climb by beliefs; the simpler ones, by scores, stay unless those are better beyond
+chance. Price paid: the proof is about cascades drawn from four fifths of the rows; the one in use was drawn from all
+of them, and is no worse in expectation. Two strategies share the confidence: each may err half as often.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,14 @@ from typing import Literal
 import numpy as np
 
 from palier.domain.answering import Cascade, Step
-from palier.domain.cascade.guarantee import Estimate, Guarantee, longest_proven, lower_bound, mean_estimate
+from palier.domain.cascade.guarantee import (
+    Estimate,
+    Guarantee,
+    longest_proven,
+    lower_bound,
+    mean_estimate,
+    upper_cost,
+)
 from palier.domain.cascade.outcomes import Floats, Ints, OutcomeTable
 from palier.domain.cascade.reasons import MIN_ROWS, Facts, why_chosen, why_infeasible
 from palier.domain.cascade.replay import Replayed
@@ -118,16 +127,50 @@ def tune(
     asked = replace(constraints or Constraints(), budget_nanousd=budget_nanousd)
     if asked.latency_p95_ms is not None and table.latency_ms is None:
         raise InputError(f"A p95 of {asked.latency_p95_ms:g} ms is asked for, but no latency was recorded.")
-    reference = reference_rung(table)
-    draw = _Draw(table, asked, reference, 1 - confidence, max_depth)
-    rows = np.arange(table.n_rows)
+    part = rng.permutation(table.n_rows) % N_FOLDS
+    draw = _Draw(table, asked, reference_rung(table), 1 - confidence, max_depth)
+    may_believe = table.beliefs is not None and not asked.forbidden and bool(table.serves.all())
+    error = draw.alpha / 2 if may_believe else draw.alpha
+    chosen = _choice(draw, part, margin, error)
+    if chosen is None:
+        return _infeasible(draw, margin)
+    other = _choice(replace(draw, by_beliefs=True), part, margin, error) if may_believe else None
+    if other is not None and other.is_better_than(chosen):
+        chosen = other
+    return _tuned(chosen, _guarantee(chosen.judged, margin, error, met=chosen.proven))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What one strategy chose, and what it did on rows that the choice had not seen; None for too few rows."""
+
+    draw: "_Draw"
+    whole: _Fold
+    point: Point
+    judged: _Rows | None
+    proven: bool
+
+    def is_better_than(self, other: "_Choice") -> bool:
+        """Proven where the other is, and cheaper (within a budget: better) on the same rows, beyond chance."""
+        if self.judged is None or other.judged is None or self.proven < other.proven:
+            return False
+        if self.draw.asked.budget_nanousd is not None:
+            return lower_bound(self.judged.quality - other.judged.quality, self.draw.alpha) > 0
+        dearer = self.judged.cost - other.judged.cost
+        bound = upper_cost(dearer.mean(), (dearer**2).mean(), len(dearer), self.draw.alpha)
+        return self.proven > other.proven or float(bound) < 0
+
+
+def _choice(draw: "_Draw", part: Ints, margin: float, error: float) -> _Choice | None:
+    """The choice from all rows, judged over the folds ``part`` (n); None when the constraints leave no cascade."""
+    rows = np.arange(draw.table.n_rows)
     whole = draw.fold(rows, rows)
     if whole.careful is None:
-        return _infeasible(draw, margin)
-    folds = _folds(draw, rng) if table.n_rows >= MIN_ROWS else []
-    choose = _choose_aim if budget_nanousd is None else _choose_within
-    point, judged, proven = choose(whole, folds, margin, 1 - confidence)
-    return _tuned(draw, whole, point, judged, _guarantee(judged, margin, 1 - confidence, met=proven))
+        return None
+    halves = [(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in range(N_FOLDS)]
+    folds = [draw.fold(*half) for half in halves] if draw.table.n_rows >= MIN_ROWS else []
+    choose = _choose_aim if draw.asked.budget_nanousd is None else _choose_within
+    return _Choice(draw, whole, *choose(whole, folds, margin, error))
 
 
 def reference_rung(table: OutcomeTable) -> int:
@@ -143,11 +186,13 @@ def as_cascade(table: OutcomeTable, point: Point, asked: Constraints | None = No
     seen = set(map(str, np.unique(table.row_languages)))
     forbidden = (asked or Constraints()).forbidden
     steps = []
-    for rung, threshold in zip(point.chain, point.thresholds, strict=True):
+    thresholds = point.thresholds[1:] if point.routed else point.thresholds
+    for rung, threshold in zip(point.chain, thresholds, strict=True):
         served, banned = set(table.languages_of(rung)), forbidden.get(table.rungs[rung], ())
         languages = tuple(lang for lang in _LANGUAGES if lang in served or lang not in {*seen, *banned})
         steps.append(Step(rung=table.rungs[rung], threshold=threshold, languages=languages))
-    return Cascade(steps=tuple(steps), abstain_below=point.abstain_below)
+    direct = point.thresholds[0] if point.routed else None
+    return Cascade(steps=tuple(steps), abstain_below=point.abstain_below, by_beliefs=point.believed, direct_from=direct)
 
 
 def abstain_below(score: Floats, quality: Floats, abstain_quality: Floats) -> float:
@@ -177,12 +222,15 @@ class _Draw:
     reference: int
     alpha: float
     max_depth: int
+    by_beliefs: bool = False
 
     def fold(self, rows: Ints, held_out: Ints) -> _Fold:
         """The front of ``rows``, to be judged on ``held_out``."""
         seen, unseen = self.table.take(rows), self.table.take(held_out)
         allowed = _without_forbidden(seen, self.asked)
-        searched = Searched(allowed, _shrunk(allowed), self.asked, self.alpha, self.max_depth)
+        searched = Searched(
+            allowed, _shrunk(allowed), self.asked, self.alpha, self.max_depth, by_beliefs=self.by_beliefs
+        )
         quality = float(_shrunk(seen)[:, self.reference].mean())
         alone = Point(seen.mean_cost(self.reference), quality, (self.reference,), (0.0,))
         front = tuple(searched.front())
@@ -212,11 +260,6 @@ def _shrunk(table: OutcomeTable) -> Floats:
     """Labels drawn towards the calibrated scores, the more so the fewer rows there are."""
     weight = table.n_rows / (table.n_rows + SHRINK_ROWS)
     return np.asarray(weight * table.quality + (1 - weight) * table.score)
-
-
-def _folds(draw: _Draw, rng: np.random.Generator) -> list[_Fold]:
-    part = rng.permutation(draw.table.n_rows) % N_FOLDS
-    return [draw.fold(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in range(N_FOLDS)]
 
 
 def _aimed(fold: _Fold, aim: float, otherwise: Point) -> Point:
@@ -253,8 +296,7 @@ def _reaches(done: Replayed, point: Point, fold: _Fold) -> Floats:
     top = fold.reference.chain[0]
     if top not in point.chain:
         return np.zeros(fold.held_out.n_rows)
-    called = (done.n_steps > point.chain.index(top)) & fold.held_out.serves[:, top]
-    return np.asarray(called, dtype=np.float64)
+    return np.asarray(done.called[:, point.chain.index(top)], dtype=np.float64)
 
 
 def _choose_aim(whole: _Fold, folds: Sequence[_Fold], margin: float, alpha: float) -> tuple[Point, _Rows | None, bool]:
@@ -298,7 +340,8 @@ def _guarantee(rows: _Rows | None, margin: float, alpha: float, *, met: bool) ->
     return Guarantee(margin, alpha, len(rows.difference), met, bound, float(rows.difference.mean()))
 
 
-def _tuned(draw: "_Draw", whole: _Fold, point: Point, rows: _Rows | None, guarantee: Guarantee) -> Tuned:
+def _tuned(chosen: _Choice, guarantee: Guarantee) -> Tuned:
+    draw, whole, point, rows = chosen.draw, chosen.whole, chosen.point, chosen.judged
     table, reference = draw.table, draw.reference
     quality, cost = (mean_estimate(rows.quality), mean_estimate(rows.cost)) if rows else (None, None)
     cascade = as_cascade(whole.searched.table, point, draw.asked)

@@ -1,11 +1,13 @@
 """Recorded outcomes as arrays: one row per question, one column per rung.
 
+What is believed of answers may change as more are seen: where that is known, the table holds it for each set of rungs.
+
 Refuses to know texts, models and files. A rung that was not recorded for a language (it did not earn its
 place there) has NaN quality on that language's rows and is passed over there, as `climb` passes it over.
 Price paid: a rung with holes inside one language serves that language not at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,8 +27,9 @@ class OutcomeTable:
 
     ``quality`` (n, R) is 0..1, NaN where not recorded; ``cost_nanousd`` (n, R) int64; ``score`` (n, R) is the
     calibrated, out-of-fold P(acceptable), 0..1; ``latency_ms`` (n, R) and ``languages`` (n) are optional;
-    ``abstain_quality`` (n) is what "I don't know" is worth, where that is known. Raises InputError on
-    anything else.
+    ``abstain_quality`` (n) is what "I don't know" is worth, where that is known. ``promise`` (n, R) is P(right) before
+    the rung is asked, and ``beliefs[set of rungs]`` (n, size of the set) P(right) of each one's answer when those of
+    all were seen, rungs in rising order; both or none. Raises InputError on anything else.
     """
 
     query_ids: Sequence[str]
@@ -38,12 +41,14 @@ class OutcomeTable:
     languages: NDArray[np.str_] | None = None
     split: NDArray[np.str_] | None = None
     abstain_quality: Floats | None = None
+    promise: Floats | None = None
+    beliefs: Mapping[frozenset[int], Floats] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.query_ids), len(self.rungs))
         if min(shape) == 0:
             raise InputError(f"No outcomes: {shape[0]} questions, {shape[1]} rungs. Record outcomes first.")
-        for name in ("quality", "cost_nanousd", "score", "latency_ms"):
+        for name in ("quality", "cost_nanousd", "score", "latency_ms", "promise"):
             array = getattr(self, name)
             if array is not None and array.shape != shape:
                 raise InputError(f"{name} has the shape {array.shape}, expected {shape} (questions, rungs).")
@@ -90,6 +95,16 @@ class OutcomeTable:
             served[rows] = self.recorded[rows].all(axis=0)
         return served
 
+    def believed(self, seen: Sequence[int]) -> Floats:
+        """(n, |seen|): P(right) of each answer when all of ``seen`` were given, in their order; of one, its score.
+
+        Raises KeyError for a set that the table does not hold.
+        """
+        if len(seen) == 1:
+            return self.score[:, list(seen)]
+        rising = sorted(seen)
+        return (self.beliefs or {})[frozenset(seen)][:, [rising.index(rung) for rung in seen]]
+
     def languages_of(self, rung: int) -> tuple[str, ...]:
         """The languages that the rung serves, sorted."""
         served = self.serves[:, rung]
@@ -113,4 +128,6 @@ class OutcomeTable:
             None if self.languages is None else self.languages[index],
             None if self.split is None else self.split[index],
             None if self.abstain_quality is None else self.abstain_quality[index],
+            None if self.promise is None else self.promise[index],
+            None if self.beliefs is None else {rungs: told[index] for rungs, told in self.beliefs.items()},
         )

@@ -1,5 +1,5 @@
 """What a cascade would have done on recorded outcomes, row by row: the mirror of
-`palier.domain.answering.climb`.
+`palier.domain.answering.climb`, by scores and by beliefs.
 
 Knows arrays only. Price paid: a row's own language decides nothing here beyond what the table's `serves`
 says, and a row that no step serves falls to the last step, as in `climb`.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from palier.domain.answering import lead
 from palier.domain.cascade.outcomes import Bools, Floats, Ints, OutcomeTable
 from palier.domain.cascade.sweep import NOT_SERVED, StepRows
 
@@ -18,7 +19,8 @@ METRICS = ("quality", "cost", "cost_squared", "late")
 
 @dataclass(frozen=True)
 class Replayed:
-    """Per row: quality and score of the final answer, cost, time and number of attempts, the winner."""
+    """Per row: quality and score of the final answer, cost, time and number of attempts, the winner; and ``called``
+    (n, k), which steps of the chain were asked."""
 
     quality: Floats
     score: Floats
@@ -26,6 +28,7 @@ class Replayed:
     latency_ms: Floats
     n_steps: Ints
     final_rung: Ints
+    called: Bools
 
 
 def prefix_cost(table: OutcomeTable, chain: Sequence[int]) -> list[Ints]:
@@ -83,6 +86,80 @@ def chain_steps(
     return steps
 
 
+def content(table: OutcomeTable, seen: Sequence[int], last: int) -> Floats:
+    """(n): how little there is to gain by going on to ``last`` after the answers ``seen``, 0..1; mirrors `lead`."""
+    trust = table.believed(seen).max(axis=1)
+    return trust if last in seen else lead(trust, _promise(table)[:, last])
+
+
+def directness(table: OutcomeTable, chain: Sequence[int]) -> Floats:
+    """(n): how far the chain's last rung promises more than its first, 0..1."""
+    promise = _promise(table)
+    return lead(promise[:, chain[-1]], promise[:, chain[0]])
+
+
+def _promise(table: OutcomeTable) -> Floats:
+    if table.promise is None:
+        raise KeyError("promise")
+    return table.promise
+
+
+def believed_steps(
+    table: OutcomeTable, chain: Sequence[int], quality: Floats, *, routed: bool, latency_limit_ms: float | None
+) -> list[StepRows]:
+    """A chain that climbs by beliefs, as the sweep wants it; every rung serves every row.
+
+    The answer believed most is final, whichever rung gave it. ``routed``: a step that asks nobody comes first and, when
+    content, hands the question to the last rung.
+    """
+    rows, costs, latencies = np.arange(table.n_rows), prefix_cost(table, chain), prefix_latency(table, chain)
+    late_after = latency_limit_ms or np.inf
+
+    def step(contentment: Floats, winner: Ints, cost: Ints, latency: Floats) -> StepRows:
+        usd, late = cost / 1e9, (latency > late_after).astype(np.float64)
+        return StepRows(contentment, np.stack([quality[rows, winner], usd, usd**2, late], axis=1))
+
+    steps = []
+    if routed:
+        last, alone = chain[-1], [chain[-1]]
+        direct_cost, direct_latency = prefix_cost(table, alone)[0], prefix_latency(table, alone)[0]
+        steps.append(step(directness(table, chain), np.full(table.n_rows, last), direct_cost, direct_latency))
+    for depth in range(len(chain)):
+        seen = chain[: depth + 1]
+        winner = np.asarray(seen)[table.believed(seen).argmax(axis=1)]
+        steps.append(step(content(table, seen, chain[-1]), winner, costs[depth], latencies[depth]))
+    return steps
+
+
+def replay_believed(
+    table: OutcomeTable, chain: Sequence[int], thresholds: Sequence[float], *, routed: bool
+) -> Replayed:
+    """Run a chain that climbs by beliefs; ``thresholds`` has one more in front when it is ``routed``."""
+    n, rows = table.n_rows, np.arange(table.n_rows)
+    direct = directness(table, chain) >= thresholds[0] if routed else np.zeros(n, dtype=np.bool_)
+    taken, open_rows = np.full(n, len(chain) - 1), ~direct
+    for depth, threshold in enumerate(thresholds[1:] if routed else thresholds):
+        accepted = open_rows & (content(table, chain[: depth + 1], chain[-1]) >= threshold)
+        taken[accepted] = depth
+        open_rows &= ~accepted
+    believed = [table.believed(chain[: depth + 1]) for depth in range(len(chain))]
+    winner = np.array([np.asarray(chain)[told.argmax(axis=1)] for told in believed])[taken, rows]
+    score = np.array([told.max(axis=1) for told in believed])[taken, rows]
+    winner = np.where(direct, chain[-1], winner)
+    called = np.arange(len(chain))[None, :] <= taken[:, None]
+    called[direct] = np.arange(len(chain)) == len(chain) - 1
+    paid, spent = table.cost_nanousd[:, list(chain)], prefix_latency(table, chain)
+    return Replayed(
+        np.nan_to_num(table.quality)[rows, winner],
+        np.where(direct, table.score[:, chain[-1]], score),
+        (paid * called).sum(axis=1),
+        np.where(direct, prefix_latency(table, [chain[-1]])[0], np.stack(spent)[taken, rows]),
+        called.sum(axis=1),
+        winner,
+        called,
+    )
+
+
 def replay(table: OutcomeTable, chain: Sequence[int], thresholds: Sequence[float]) -> Replayed:
     """Run a chain with one threshold per step (the last one too) over all rows of ``table``."""
     n = table.n_rows
@@ -102,4 +179,5 @@ def replay(table: OutcomeTable, chain: Sequence[int], thresholds: Sequence[float
         np.stack(prefix_latency(table, chain))[taken, rows],
         taken + 1,
         winner,
+        (np.arange(len(chain))[None, :] <= taken[:, None]) & served[:, list(chain)],
     )

@@ -7,7 +7,7 @@ late questions, share that reaches a rung), so that new questions keep it too. P
 limit is reached before it is touched: 30 rows cannot show a p95 at all.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 
@@ -15,12 +15,14 @@ import numpy as np
 
 from palier.domain.cascade.guarantee import upper_cost, upper_share
 from palier.domain.cascade.outcomes import Bools, Floats, Ints, OutcomeTable
-from palier.domain.cascade.replay import Replayed, chain_steps, replay
+from palier.domain.cascade.replay import Replayed, believed_steps, chain_steps, replay, replay_believed
 from palier.domain.cascade.sweep import StepRows, Sweep, pareto, sweep
 from palier.domain.money import NANOUSD_PER_USD
 
 CELLS = 4096
 COMPLETE_DEPTH = 3
+ROUTED_DEPTH = 2
+"""Longer chains are not routed: four thresholds over a few thousand rows would choose chance."""
 LATE_SHARE = 0.05
 """A p95 limit is a limit on the share of late questions."""
 
@@ -53,21 +55,39 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One operating point: means of cost (nano-dollars) and quality over the rows it was swept on."""
+    """One operating point: means of cost (nano-dollars) and quality over the rows it was swept on.
+
+    ``believed``: it climbs by beliefs and promises, not by scores. ``routed``: its first threshold is that of the step
+    before the first call.
+    """
 
     cost_nanousd: float
     quality: float
     chain: tuple[int, ...]
     thresholds: tuple[float, ...]
     abstain_below: float = 0.0
+    believed: bool = False
+    routed: bool = False
 
     def replay(self, table: OutcomeTable) -> Replayed:
         """The point's decisions on ``table``, its "I don't know" counted where its worth is known."""
-        done = replay(table, self.chain, self.thresholds)
+        if self.believed:
+            done = replay_believed(table, self.chain, self.thresholds, routed=self.routed)
+        else:
+            done = replay(table, self.chain, self.thresholds)
         if table.abstain_quality is None or self.abstain_below <= 0:
             return done
-        quality = np.where(done.score < self.abstain_below, table.abstain_quality, done.quality)
-        return Replayed(quality, done.score, done.cost_nanousd, done.latency_ms, done.n_steps, done.final_rung)
+        return replace(done, quality=np.where(done.score < self.abstain_below, table.abstain_quality, done.quality))
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One way through a chain: its steps, the threshold that its last step bears, and what its points are."""
+
+    steps: list[StepRows]
+    last: float
+    believed: bool = False
+    routed: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +100,8 @@ class Searched:
     alpha: float
     max_depth: int
     cells: int = CELLS
+    by_beliefs: bool = False
+    """Whether chains climb by beliefs and promises, which the table then holds; every rung serves every row."""
 
     def front(self) -> list[Point]:
         """The Pareto front by rising cost; empty when the constraints leave nothing."""
@@ -98,11 +120,17 @@ class Searched:
         means = self._steps((rung,), trust_last=True)[0].totals.mean(axis=0)
         return bool(self._keeps_constraints(means[None, :])[0])
 
-    def _endings(self, chain: tuple[int, ...]) -> Iterator[tuple[list[StepRows], float]]:
-        """A chain's two ends: the last answer is trusted, or the best-scored one of all."""
-        yield self._steps(chain, trust_last=True), 0.0
-        if len(chain) > 1:
-            yield self._steps(chain, trust_last=False), 1.0
+    def _endings(self, chain: tuple[int, ...]) -> Iterator[Ending]:
+        """By scores, a chain's two ends: the last answer is trusted, or the best-scored one of all. By beliefs, the
+        chain as it is and, where it is short, behind a router."""
+        if len(chain) == 1:
+            yield Ending(self._steps(chain, trust_last=True), 0.0)
+        elif not self.by_beliefs:
+            yield Ending(self._steps(chain, trust_last=True), 0.0)
+            yield Ending(self._steps(chain, trust_last=False), 1.0)
+        elif frozenset(chain) in (self.table.beliefs or {}):
+            for routed in (False, True)[: 2 if len(chain) <= ROUTED_DEPTH else 1]:
+                yield Ending(self._believed_steps(chain, routed=routed), 0.0, believed=True, routed=routed)
 
     def _steps(self, chain: tuple[int, ...], *, trust_last: bool) -> list[StepRows]:
         steps = chain_steps(
@@ -112,13 +140,21 @@ class Searched:
             trust_last=trust_last,
             latency_limit_ms=self.constraints.latency_p95_ms,
         )
+        return self._with_shares(steps, [chain[: depth + 1] for depth in range(len(chain))])
+
+    def _believed_steps(self, chain: tuple[int, ...], *, routed: bool) -> list[StepRows]:
+        limit = self.constraints.latency_p95_ms
+        steps = believed_steps(self.table, chain, self.quality, routed=routed, latency_limit_ms=limit)
+        asked = [chain[: depth + 1] for depth in range(len(chain))]
+        return self._with_shares(steps, [chain[-1:], *asked] if routed else asked)
+
+    def _with_shares(self, steps: list[StepRows], asked: Sequence[tuple[int, ...]]) -> list[StepRows]:
+        """The steps with one more metric for each capped rung: whether it was among those ``asked`` by then."""
         capped = [self.table.rungs.index(name) for name in self.constraints.max_share]
-        if not capped:
-            return steps
-        reached = [np.cumsum([self.table.serves[:, r] * (r == c) for r in chain], axis=0) for c in capped]
+        reached = [[self.table.serves[:, c] * (c in rungs) for c in capped] for rungs in asked]
         return [
-            StepRows(step.score, np.column_stack([step.totals, *(share[depth] for share in reached)]))
-            for depth, step in enumerate(steps)
+            StepRows(step.score, np.column_stack([step.totals, *shares]))
+            for step, shares in zip(steps, reached, strict=True)
         ]
 
     def _keeps_constraints(self, means: Floats) -> Bools:
@@ -153,19 +189,19 @@ def _serves_all(table: OutcomeTable, rungs: frozenset[int], known: dict[frozense
 
 def best_points(
     chains: Iterable[tuple[int, ...]],
-    endings: Callable[[tuple[int, ...]], Iterable[tuple[list[StepRows], float]]],
+    endings: Callable[[tuple[int, ...]], Iterable[Ending]],
     keeps: Callable[[Floats], Bools],
     cells: int = CELLS,
 ) -> list[Point]:
     """The Pareto front over chains, by rising cost; of equals the shorter chain stays.
 
-    ``endings`` gives a chain's steps, with the threshold that its last step bears; the first two metrics are
-    quality and cost in USD. ``keeps`` says which combinations (rows of mean metrics) are allowed.
+    ``endings`` gives a chain's ways through; the first two metrics of their steps are quality and cost in USD.
+    ``keeps`` says which combinations (rows of mean metrics) are allowed.
     """
     fronts = [
-        _front_of(chain, sweep(steps, cells), last, keeps)
+        _front_of(chain, ending, cells, keeps)
         for chain in sorted(chains, key=lambda chain: (len(chain), chain))
-        for steps, last in endings(chain)
+        for ending in endings(chain)
     ]
     if not fronts:
         return []
@@ -181,22 +217,24 @@ class _ChainFront:
     """The front of one chain: costs, qualities, and where in the sweep they stand."""
 
     chain: tuple[int, ...]
+    ending: Ending
     swept: Sweep
-    last: float
     cost: Floats
     quality: Floats
     at: Ints
 
     def point(self, position: int) -> Point:
-        thresholds = (*self.swept.thresholds(int(self.at[position])), self.last)
-        return Point(float(self.cost[position]), float(self.quality[position]), self.chain, thresholds)
+        thresholds = (*self.swept.thresholds(int(self.at[position])), self.ending.last)
+        means = float(self.cost[position]), float(self.quality[position])
+        kind = {"believed": self.ending.believed, "routed": self.ending.routed}
+        return Point(*means, self.chain, thresholds, **kind)
 
 
-def _front_of(chain: tuple[int, ...], swept: Sweep, last: float, keeps: Callable[[Floats], Bools]) -> _ChainFront:
+def _front_of(chain: tuple[int, ...], ending: Ending, cells: int, keeps: Callable[[Floats], Bools]) -> _ChainFront:
+    swept = sweep(ending.steps, cells)
     means = swept.means.reshape(-1, swept.means.shape[-1])
     allowed = np.flatnonzero(keeps(means))
     quality, cost = means[allowed, 0], means[allowed, 1] * NANOUSD_PER_USD
     front = pareto(cost, quality)
-    return _ChainFront(
-        chain, replace(swept, means=swept.means[..., :0].copy()), last, cost[front], quality[front], allowed[front]
-    )
+    swept, ending = replace(swept, means=swept.means[..., :0].copy()), replace(ending, steps=[])
+    return _ChainFront(chain, ending, swept, cost[front], quality[front], allowed[front])

@@ -12,13 +12,13 @@ import math
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-Floats = NDArray[np.float64]
+from palier.domain.beliefs.chances import Floats
 
 _FINAL = re.compile(
     r"(?:final answer|answer|réponse)(?: (?:is|est))?\s*[:=]?\s*(?P<said>[^\n]+)|####\s*(?P<hash>[^\n]+)"
@@ -43,6 +43,10 @@ _REFUSAL = re.compile(
 TAIL_CHARACTERS, MOST_LINES = 300, 40
 LONGEST_FINAL = 160
 """Characters that may still be a final answer."""
+QUERY_WORDS, ANSWER_WORDS = 2**16, 2**15
+"""Places for the hashed words and pairs of words of questions, and of answers."""
+LAST_CHARACTERS = 1500
+_LONG_WORD = re.compile(r"\w\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,24 @@ def query_features(query: str) -> list[float]:
         float(" not " in query.casefold() or "except" in query.casefold()),
         sum(map(len, words)) / max(1, len(words)),
     ]
+
+
+def word_counts(texts: Iterable[str], n_places: int) -> csr_matrix:
+    """(n, n_places): which words and pairs of words stand in the end of each text, hashed: nothing is fitted."""
+    known: dict[str, bytes] = {}
+    rows, places = [0], []
+    for text in texts:
+        words = [
+            known.setdefault(word, word.encode("utf-8"))
+            for word in _LONG_WORD.findall(text[-LAST_CHARACTERS:].casefold())
+        ]
+        alone = [zlib.crc32(word) for word in words]
+        pairs = [zlib.crc32(b" " + word, before) for before, word in zip(alone, words[1:], strict=False)]
+        found = np.unique(np.array(alone + pairs, dtype=np.int64) % n_places)
+        places.append(found)
+        rows.append(rows[-1] + len(found))
+    columns = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
+    return csr_matrix((np.ones(len(columns)), columns, rows), shape=(len(places), n_places))
 
 
 def agreement_matrix(finals: Sequence[Sequence[FinalAnswer]]) -> Floats:
