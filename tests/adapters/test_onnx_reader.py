@@ -1,5 +1,6 @@
 """The served reader: real weights (a reader trained for seconds), real ONNX, real offsets."""
 
+import copy
 import json
 import shutil
 from collections.abc import Sequence
@@ -16,8 +17,15 @@ from palier.adapters.int8_export import FLOAT_MODEL, write_int8
 from palier.adapters.low_rank import merge_pressed
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
 from palier.adapters.outcome_recorder import answer_of
-from palier.adapters.reader_adapter import merged, press_reader, with_lora
-from palier.adapters.reader_exam import ExamAnswer, ExamQuestion, best_threshold, exam_metrics, sit_exam
+from palier.adapters.reader_adapter import drawn_back, merged, press_reader, with_lora
+from palier.adapters.reader_exam import (
+    ExamAnswer,
+    ExamQuestion,
+    best_threshold,
+    exam_metrics,
+    settled_threshold,
+    sit_exam,
+)
 from palier.adapters.reader_export import OUTPUTS, export_reader
 from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.reader_training import TrainingPlan, train_reader
@@ -209,6 +217,27 @@ def test_a_pressed_reader_is_nearly_the_trained_one(trained: SpanReader, base: P
     state = again.state_dict()
     for name, weight in trained.state_dict().items():
         assert (weight - state[name]).abs().max() < 2e-3, name
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_reader_drawn_back_stands_between_start_and_end(base: Path, share: float) -> None:
+    """Each weight, of layers and heads, is that share of the way from where it began to where it ended."""
+    start, tuned = bare_reader(base, seed=1), with_lora(bare_reader(base, seed=1), rank=4, seed=1)
+    with torch.no_grad():
+        for parameter in (one for one in tuned.parameters() if one.requires_grad):
+            parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    end = merged(copy.deepcopy(tuned)).state_dict()
+    between = merged(drawn_back(tuned, start, share)).state_dict()
+    for name, weight in start.state_dict().items():
+        torch.testing.assert_close(between[name], weight.lerp(end[name], share), atol=1e-5, rtol=1e-4)
+
+
+def test_a_threshold_is_drawn_towards_the_usual_one_by_what_that_is_worth() -> None:
+    """As much as the questions it stands for; without questions it is the usual one, without worth the chosen one."""
+    assert settled_threshold(4.0, 100, 1.0, 200) == pytest.approx(2.0)
+    assert settled_threshold(4.0, 0, 1.0, 200) == 1.0
+    assert settled_threshold(4.0, 100, 1.0, 0) == 4.0
+    assert settled_threshold(4.0, 0, 1.0, 0) == 1.0
 
 
 def test_threshold_parts_right_from_wrong() -> None:

@@ -16,7 +16,7 @@ from palier.errors import InputError
 WORDS = ("river", "lake", "hill", "town")
 
 
-def tables(n: int = 260) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tables(n: int = 270) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A cheap model that is right, at length, on two of three questions, and says little where it is wrong."""
     rng = np.random.default_rng(5)
     asked = [{"query_id": f"q{i}", "query": f"Which {WORDS[i % 4]} has the number {i}?"} for i in range(n)]
@@ -90,7 +90,8 @@ def test_too_few_questions_are_refused() -> None:
 @pytest.mark.service
 @pytest.mark.model
 def test_the_whole_gateway_climbs_over_recorded_answers_and_the_books_agree(tmp_path: Path) -> None:
-    """From files to HTTP answers: the ledger is what the endpoint charged, and each answer what was foreseen."""
+    """From files to HTTP answers: the ledger is what the endpoint charged, and each answer, by what is believed of its
+    words, what was foreseen."""
     said, asked = tables()
     said.to_parquet(tmp_path / "outcomes.parquet")
     asked.to_parquet(tmp_path / "queries.parquet")

@@ -1,6 +1,7 @@
 """Beliefs learnt from recorded outcomes are those that a question meets in use, and survive a file."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from palier.adapters.beliefs.from_outcomes import (
 )
 from palier.adapters.beliefs.learning import Outcomes, useful_models
 from palier.adapters.beliefs.store import load_believer, save_believer
+from palier.domain.answering import Cascade, Hit, Question, RungAnswer, Step, climb
 from palier.domain.beliefs.texts import word_counts
-from palier.errors import IntegrityError
+from palier.domain.scoring import ANY_RUNG, LearnedScorer, LogisticHead, ScorerWeights
+from palier.errors import IntegrityError, NotReadyError
 
 N_QUESTIONS = 480
 
@@ -30,6 +33,17 @@ class WordEncoder:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         counts = word_counts(texts, 48).toarray() + 1e-3
         return np.asarray(counts / np.linalg.norm(counts, axis=1, keepdims=True), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Saying:
+    """A rung that says one thing."""
+
+    name: str
+    text: str
+
+    def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
+        return RungAnswer(self.name, self.text)
 
 
 def sums(n: int = N_QUESTIONS) -> pd.DataFrame:
@@ -76,6 +90,36 @@ def test_what_is_in_use_says_what_was_recorded(learnt: BeliefTables, tmp_path: P
             part = {rung: said[rung] for rung in seen.split(" + ")}
             for rung, belief in believer.believe(query, vector, part).items():
                 assert belief == pytest.approx(beliefs.at[(seen, query_id, rung)], abs=1e-9)
+
+
+@pytest.mark.model
+def test_a_scorer_with_beliefs_judges_plain_answers_by_them_and_leads_a_climb(learnt: BeliefTables) -> None:
+    """Scores and beliefs are the believer's; with them a doubtful cheap answer is climbed over, a sure one is not."""
+    head = LogisticHead(mean=(), scale=(), weights=(), bias=0.0, n_rows=0)
+    heads = {ANY_RUNG: head, "small": head}
+    scorer = LearnedScorer(ScorerWeights(answered=heads, abstained=heads), WordEncoder(), None, learnt.believer)
+    asked = Question("How much is 3 plus 4?", "en")
+    sure, doubtful = "we add both. The answer is 7.", "Perhaps we add both. The answer is 9."
+    cascade = Cascade(steps=(Step(rung="small", threshold=0.3), Step(rung="large", threshold=0.0)), by_beliefs=True)
+    for said, n_asked in ((sure, 1), (doubtful, 2)):
+        rungs = {name: Saying(name, text) for name, text in (("small", said), ("large", sure))}
+        done = climb(asked, (), cascade, rungs, scorer)
+        texts = {attempt.answer.rung: attempt.answer.text for attempt in done.attempts}
+        believed = learnt.believer.believe(asked.text, WordEncoder().embed([asked.text])[0], texts)
+        assert {attempt.answer.rung: attempt.score for attempt in done.attempts} == believed
+        assert len(done.attempts) == n_asked
+        assert done.final.answer.text == sure
+    assert (
+        scorer.score(asked, (), RungAnswer("small", sure), ()) == scorer.believe(asked, [RungAnswer("small", sure)])[0]
+    )
+    assert scorer.score(asked, (), RungAnswer(ANY_RUNG, sure), ()) == 0.5, "answers from elsewhere keep their head"
+
+
+def test_a_scorer_without_beliefs_says_what_to_do() -> None:
+    """A cascade that climbs by beliefs beside a scorer that has none is an error with its remedy."""
+    scorer = LearnedScorer(ScorerWeights(answered={}, abstained={}), WordEncoder())
+    with pytest.raises(NotReadyError, match="train-scorer"):
+        scorer.promise(Question("How much?", "en"), "small")
 
 
 @pytest.mark.model

@@ -137,7 +137,7 @@ def tune(
     other = _choice(replace(draw, by_beliefs=True), part, margin, error) if may_believe else None
     if other is not None and other.is_better_than(chosen):
         chosen = other
-    return _tuned(chosen, _guarantee(chosen.judged, margin, error, met=chosen.proven))
+    return _tuned(chosen, _guarantee(chosen, margin, error))
 
 
 @dataclass(frozen=True)
@@ -333,11 +333,13 @@ def _choose_within(
     return best, rows, honest and lower_bound(rows.difference, alpha) >= -margin
 
 
-def _guarantee(rows: _Rows | None, margin: float, alpha: float, *, met: bool) -> Guarantee:
+def _guarantee(chosen: _Choice, margin: float, error: float) -> Guarantee:
+    """What is promised at the confidence asked for; the bound errs by ``error`` at most, for each strategy tried."""
+    rows, alpha = chosen.judged, chosen.draw.alpha
     if rows is None:
-        return Guarantee(margin, alpha, 0, met, -1.0, 0.0)
-    bound = lower_bound(rows.difference, alpha)
-    return Guarantee(margin, alpha, len(rows.difference), met, bound, float(rows.difference.mean()))
+        return Guarantee(margin, alpha, 0, chosen.proven, -1.0, 0.0)
+    bound = lower_bound(rows.difference, error)
+    return Guarantee(margin, alpha, len(rows.difference), chosen.proven, bound, float(rows.difference.mean()))
 
 
 def _tuned(chosen: _Choice, guarantee: Guarantee) -> Tuned:
