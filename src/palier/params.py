@@ -166,6 +166,7 @@ class TrainReaderParams(Section):
     learning_rate: Annotated[float, Field(gt=0)]
     batch_size: Positive
     lora_rank: Positive
+    tuned_share: Share = 1.0
     max_tokens: Annotated[int, Field(ge=64, le=512)]
     negatives: Annotated[int, Field(ge=0)]
     use_feedback: bool

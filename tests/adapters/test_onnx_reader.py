@@ -18,14 +18,7 @@ from palier.adapters.low_rank import merge_pressed
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
 from palier.adapters.outcome_recorder import answer_of
 from palier.adapters.reader_adapter import drawn_back, merged, press_reader, with_lora
-from palier.adapters.reader_exam import (
-    ExamAnswer,
-    ExamQuestion,
-    best_threshold,
-    exam_metrics,
-    settled_threshold,
-    sit_exam,
-)
+from palier.adapters.reader_exam import ExamAnswer, ExamQuestion, best_threshold, exam_metrics, sit_exam
 from palier.adapters.reader_export import OUTPUTS, export_reader
 from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.reader_training import TrainingPlan, train_reader
@@ -230,14 +223,6 @@ def test_a_reader_drawn_back_stands_between_start_and_end(base: Path, share: flo
     between = merged(drawn_back(tuned, start, share)).state_dict()
     for name, weight in start.state_dict().items():
         torch.testing.assert_close(between[name], weight.lerp(end[name], share), atol=1e-5, rtol=1e-4)
-
-
-def test_a_threshold_is_drawn_towards_the_usual_one_by_what_that_is_worth() -> None:
-    """As much as the questions it stands for; without questions it is the usual one, without worth the chosen one."""
-    assert settled_threshold(4.0, 100, 1.0, 200) == pytest.approx(2.0)
-    assert settled_threshold(4.0, 0, 1.0, 200) == 1.0
-    assert settled_threshold(4.0, 100, 1.0, 0) == 4.0
-    assert settled_threshold(4.0, 0, 1.0, 0) == 1.0
 
 
 def test_threshold_parts_right_from_wrong() -> None:

@@ -54,6 +54,22 @@ def with_lora(model: SpanReader, rank: int, seed: int) -> SpanReader:
     return model
 
 
+def drawn_back(model: SpanReader, start: SpanReader, share: float) -> SpanReader:
+    """``model``, tuned from ``start`` with LoRA, changed in place to stand ``share`` (0..1) of the way from it.
+
+    What training on a few hundred questions takes from the knowledge of other texts comes back before what it
+    brought goes (WiSE-FT, Wortsman et al. 2022).
+    """
+    origin = start.state_dict()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # the change is a product of two matrices: one of them scales it
+                parameter.mul_(share)
+            elif name.startswith(HEADS):
+                parameter.lerp_(origin[name], 1 - share)
+    return model
+
+
 def save_lora(model: SpanReader, folder: Path) -> None:
     """PEFT's adapter files, and the heads beside them."""
     encoder = _peft(model)

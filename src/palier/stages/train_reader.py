@@ -2,8 +2,9 @@
 
 Starts from the committed starter (or the bare encoder) and trains a LoRA adapter on: each training question, and each
 that `collect-feedback` found in use, beside its gold passage, beside passages that look like it but lack the answer,
-and unanswerable questions beside the passages that look most like an answer. Validation questions choose one number
-only, the margin under which the reader says "no answer here"; test questions are never read. A killed run goes on from
+and unanswerable questions beside the passages that look most like an answer. What comes out stands between the starter
+and what was trained (`tuned_share`), so that it still reads other texts. Validation questions choose one number only,
+the margin under which the reader says "no answer here"; test questions are never read. A killed run goes on from
 the last finished epoch.
 """
 
@@ -20,7 +21,7 @@ from palier.adapters.corpus_files import load_corpus as load_corpus  # other sta
 from palier.adapters.feedback_rows import read_examples
 from palier.adapters.int8_export import FLOAT_MODEL
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
-from palier.adapters.reader_adapter import STARTER_FILE, merged, save_lora, starter_reader, with_lora
+from palier.adapters.reader_adapter import STARTER_FILE, drawn_back, merged, save_lora, starter_reader, with_lora
 from palier.adapters.reader_exam import ExamQuestion, best_threshold, exam_metrics, sit_exam
 from palier.adapters.reader_export import export_reader
 from palier.adapters.reader_training import TrainingPlan, train_reader
@@ -67,6 +68,8 @@ def run(params: Params, root: Path, progress: Progress) -> TrainReaderResult:
     plan = _plan(params, -(-len(windows) // section.batch_size))
     checkpoint = workspace.cache / "train_reader" / f"{_fingerprint(params, starter, tasks)}.safetensors"
     position = train_reader(model, lambda _epoch: windows, plan, checkpoint, progress)
+    if starter is not None:
+        drawn_back(model, starter_reader(base, starter, params.seed), section.tuned_share)
     trained = _Trained(model, base, ReaderConfig(max_tokens=section.max_tokens), passages, lookalikes)
     metrics = _finish(trained, workspace, _of_split(golden, "validation"), progress)
     _write_verifier(section, workspace)
