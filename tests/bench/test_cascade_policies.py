@@ -9,7 +9,8 @@ from bench.cascade_policies import ROUTED, Climb, Palier, Steps, Strategy
 from palier.adapters.beliefs.learners import N_FOLDS, Folds
 from palier.adapters.beliefs.learning import Beliefs
 from palier.domain.beliefs.believer import Seen
-from palier.domain.cascade.search import Point
+from palier.domain.cascade.outcomes import OutcomeTable
+from palier.domain.cascade.search import Constraints, Point, Searched
 
 N = 1200
 EVEN = np.arange(N) % 2 == 0
@@ -69,3 +70,24 @@ def test_points_do_what_they_promise(beliefs: Beliefs) -> None:
         done = climb.run(rows)
         assert done.quality.mean() == pytest.approx(climb.point.quality)
         assert done.cost.mean() * 1e9 == pytest.approx(climb.point.cost_nanousd)
+
+
+def test_the_policy_is_the_platforms(beliefs: Beliefs) -> None:
+    """What the benchmark draws by leads is, point for point, what `tune-cascade` draws by beliefs."""
+    cost = np.round(beliefs.data.cost * 1e9).astype(np.int64)
+    both = frozenset({0, 1})
+    table = OutcomeTable(
+        beliefs.data.query_ids,
+        ("cheap", "dear"),
+        beliefs.data.correct,
+        cost,
+        beliefs.scorer,
+        promise=beliefs.prior,
+        beliefs={both: beliefs.posterior(both)},
+    )
+    rows = np.arange(N // 2)
+    theirs = Searched(table.take(rows), table.quality[rows], Constraints(), 0.1, 3, by_beliefs=True).front()
+    ours = Palier(Steps(beliefs, "lead")).points(rows)
+    assert [point.cost_nanousd for point in ours] == pytest.approx([point.cost_nanousd for point in theirs])
+    assert [point.quality for point in ours] == pytest.approx([point.quality for point in theirs])
+    assert any(point.routed for point in theirs)

@@ -15,6 +15,7 @@ is scored on less; heads learn both cases, so scores stay calibrated, but they a
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -61,6 +62,8 @@ FEATURES = (
 AGREEMENT = ("agreement", "mean_agreement", "silent_before", "n_heard")
 """What it yields beside the answers before it."""
 ALL_FEATURES = FEATURES + AGREEMENT
+RECENT_PROMISES = 256
+"""Questions whose promises stay in memory: a climb asks for them at each step."""
 ANY_RUNG = "*"
 """The head for answers that none of our rungs gave: it has seen no signal that only our own rungs have."""
 OWN_SIGNALS = (
@@ -141,6 +144,7 @@ class LearnedScorer:
         self._encoder = encoder
         self._verifier = verifier
         self._believer = believer
+        self._promised = lru_cache(maxsize=RECENT_PROMISES)(self._promise)
 
     def score(
         self,
@@ -168,20 +172,20 @@ class LearnedScorer:
     def believe(self, question: Question, answers: Sequence[RungAnswer]) -> Sequence[float]:
         """P(right) of each of ``answers`` (one a rung) when all were seen; raises NotReadyError without a believer."""
         said = {answer.rung: answer.text for answer in answers}
-        believed = self._its_believer().believe(question.standalone, self._vector(question), said)
+        believed = self._its_believer().believe(question.standalone, self._promised(question.standalone), said)
         return [believed[answer.rung] for answer in answers]
 
     def promise(self, question: Question, rung: str) -> float:
         """P(right) of a rung that was not asked yet; raises NotReadyError without a believer."""
-        return self._its_believer().promise(question.standalone, self._vector(question))[rung]
+        return self._promised(question.standalone)[rung]
+
+    def _promise(self, query: str) -> Mapping[str, float]:
+        return self._its_believer().promise(query, self._encoder.embed([query])[0])
 
     def _its_believer(self) -> Believer:
         if self._believer is None:
             raise NotReadyError("This scorer was trained without beliefs; train it again: `palier train-scorer`.")
         return self._believer
-
-    def _vector(self, question: Question) -> NDArray[np.float32]:
-        return np.asarray(self._encoder.embed([question.standalone])[0])
 
 
 def features(

@@ -84,11 +84,11 @@ def test_what_is_in_use_says_what_was_recorded(learnt: BeliefTables, tmp_path: P
         promise = believer.promise(query, vector)
         for rung in said:
             assert promise[rung] == pytest.approx(scores.at[(query_id, rung), "promise"], abs=1e-9)
-            alone = believer.believe(query, vector, {rung: said[rung]})
+            alone = believer.believe(query, promise, {rung: said[rung]})
             assert alone[rung] == pytest.approx(scores.at[(query_id, rung), "score"], abs=1e-9)
         for seen in ("small + large", "small + middle + large"):
             part = {rung: said[rung] for rung in seen.split(" + ")}
-            for rung, belief in believer.believe(query, vector, part).items():
+            for rung, belief in believer.believe(query, promise, part).items():
                 assert belief == pytest.approx(beliefs.at[(seen, query_id, rung)], abs=1e-9)
 
 
@@ -105,7 +105,8 @@ def test_a_scorer_with_beliefs_judges_plain_answers_by_them_and_leads_a_climb(le
         rungs = {name: Saying(name, text) for name, text in (("small", said), ("large", sure))}
         done = climb(asked, (), cascade, rungs, scorer)
         texts = {attempt.answer.rung: attempt.answer.text for attempt in done.attempts}
-        believed = learnt.believer.believe(asked.text, WordEncoder().embed([asked.text])[0], texts)
+        promised = learnt.believer.promise(asked.text, WordEncoder().embed([asked.text])[0])
+        believed = learnt.believer.believe(asked.text, promised, texts)
         assert {attempt.answer.rung: attempt.score for attempt in done.attempts} == believed
         assert len(done.attempts) == n_asked
         assert done.final.answer.text == sure

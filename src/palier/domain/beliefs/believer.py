@@ -2,7 +2,7 @@
 
 The functions on matrices say what a level reads of the one before it: learning (`palier.adapters.beliefs.learning`) and
 use go through the same ones. A belief does not know in which order answers were seen. Price paid: at each step of a
-climb the answers seen before are read again (a few milliseconds).
+climb the answers seen before are read again (two or three milliseconds each; a promise takes nine).
 """
 
 from collections.abc import Mapping, Sequence
@@ -96,15 +96,18 @@ class Believer:
 
     def promise(self, query: str, vector: NDArray[np.float32]) -> dict[str, float]:
         """P(right | question) of every rung; ``vector`` (d) is the question's embedding."""
-        return dict(zip(self.rungs, self._promised(_numbers(query), query, vector)[0].tolist(), strict=True))
+        asked, embedding = _numbers(query), np.asarray(vector, dtype=np.float64)[None, :]
+        by_vector = _each(self.by_vector, np.column_stack([asked, embedding]))
+        by_words = _each(self.by_words, word_counts([query], QUERY_WORDS))
+        told = promise_features(self.neighbours.means(embedding), by_vector, by_words, asked)
+        return dict(zip(self.rungs, _each(self.promises, told)[0].tolist(), strict=True))
 
-    def believe(self, query: str, vector: NDArray[np.float32], said: Mapping[str, str]) -> dict[str, float]:
+    def believe(self, query: str, promised: Mapping[str, float], said: Mapping[str, str]) -> dict[str, float]:
         """P(right | question, all that was said) of each answer of ``said``, texts by rung; of one alone, its score.
 
-        Raises KeyError for a rung that is not among ``rungs``.
+        ``promised`` is what `promise` says of the question. Raises KeyError for a rung that is not among ``rungs``.
         """
-        asked = _numbers(query)
-        promise = self._promised(asked, query, vector)
+        asked, promise = _numbers(query), np.array([[promised[name] for name in self.rungs]])
         place = {name: at for at, name in enumerate(self.rungs)}
         at = {name: place[name] for name in said}
         score, seen = np.zeros_like(promise), np.zeros(promise.shape, dtype=np.bool_)
@@ -118,14 +121,6 @@ class Believer:
             return {name: float(score[0, rung]) for name, rung in at.items()}
         same = agreement_matrix([[final_answer(said.get(name, "")) for name in self.rungs]])
         return {name: self._believed(rung, same, promise, score, seen) for name, rung in at.items()}
-
-    def _promised(self, asked: Floats, query: str, vector: NDArray[np.float32]) -> Floats:
-        """(1, R)."""
-        embedding = np.asarray(vector, dtype=np.float64)[None, :]
-        counts = word_counts([query], QUERY_WORDS)
-        by_vector = _each(self.by_vector, np.column_stack([asked, embedding]))
-        told = promise_features(self.neighbours.means(embedding), by_vector, _each(self.by_words, counts), asked)
-        return _each(self.promises, told)
 
     def _believed(self, rung: int, same: Floats, promise: Floats, score: Floats, seen: NDArray[np.bool_]) -> float:
         chance = self.beliefs[rung]
