@@ -60,6 +60,7 @@ def test_beliefs_are_climbed_by_where_they_save_beyond_chance() -> None:
     assert by_scores.cascade is not None
     assert (found.cascade.by_beliefs, by_scores.cascade.by_beliefs) == (True, False)
     assert found.status == "proven"
+    assert "(by beliefs)" in found.reason
     assert by_scores.cost is None or found.cost.value < by_scores.cost.value
     climbs = [climb_row(table, found.cascade, row) for row in range(300)]
     done = found.point.replay(table.take(np.arange(300)))

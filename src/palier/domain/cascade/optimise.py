@@ -349,7 +349,8 @@ def _tuned(chosen: _Choice, guarantee: Guarantee) -> Tuned:
     cascade = as_cascade(whole.searched.table, point, draw.asked)
     names = tuple(step.rung for step in cascade.steps)
     shrunk = SHRINK_ROWS / (table.n_rows + SHRINK_ROWS)
-    facts = Facts(names, table.rungs[reference], table.mean_cost(reference), cost, guarantee, table.n_rows, shrunk)
+    dear = table.rungs[reference], table.mean_cost(reference)
+    facts = Facts(names, *dear, cost, guarantee, table.n_rows, shrunk, by_beliefs=point.believed)
     held_down = whole.careful != whole.reference
     return Tuned(
         "proven" if guarantee.met else "unproven",

@@ -30,28 +30,33 @@ class Facts:
     guarantee: Guarantee
     n_rows: int
     shrunk: float
+    by_beliefs: bool = False
+
+    @property
+    def way(self) -> str:
+        """The rungs in their order, and how they are climbed where it is not by scores."""
+        climbed = " (by beliefs)" if self.by_beliefs else ""
+        return f"{self.rungs[0]} alone" if len(self.rungs) == 1 else f"{', then '.join(self.rungs)}{climbed}"
 
 
 def why_chosen(facts: Facts, asked: Constraints, *, held_down: bool) -> str:
     """What was chosen, what it costs and keeps, how sure we are; ``held_down``: the reference breaks a constraint."""
-    way = f"{facts.rungs[0]} alone" if len(facts.rungs) == 1 else ", then ".join(facts.rungs)
     if facts.cost is None:
         few = f"{facts.n_rows} questions are too few to choose from (at least {MIN_ROWS})"
-        return f"{way}: {few if facts.n_rows < MIN_ROWS else 'no other cascade comes near the reference'}."
+        return f"{facts.way}: {few if facts.n_rows < MIN_ROWS else 'no other cascade comes near the reference'}."
     if facts.rungs == (facts.reference,):
-        return f"{way}: no cheaper cascade can be relied on to keep its quality ({facts.n_rows} questions)."
+        return f"{facts.way}: no cheaper cascade can be relied on to keep its quality ({facts.n_rows} questions)."
     return f"{_what(facts, asked, facts.cost)}; {_promise(facts, asked, held_down=held_down)}."
 
 
 def _what(facts: Facts, asked: Constraints, cost: Estimate) -> str:
     guarantee = facts.guarantee
-    way = f"{facts.rungs[0]} alone" if len(facts.rungs) == 1 else ", then ".join(facts.rungs)
     share, change = cost.value / max(1.0, round(facts.reference_cost)), 100 * guarantee.difference
     worst = f"at worst {100 * guarantee.bound:+.1f} at {1 - guarantee.alpha:.0%} confidence"
     limits = ", ".join(limits_in_words(asked))
     within = f"within {limits}; " if limits else ""
     return (
-        f"{way}: costs {share:.0%} of {facts.reference} and changes quality by {change:+.1f} points "
+        f"{facts.way}: costs {share:.0%} of {facts.reference} and changes quality by {change:+.1f} points "
         f"({within}{worst}, {guarantee.n} questions)"
     )
 
