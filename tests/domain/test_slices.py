@@ -49,6 +49,12 @@ def test_a_gap_is_the_difference_to_all_others_and_small_slices_are_left_out():
     assert bad.gap.high < -0.9
 
 
+def test_lengths_stand_from_short_to_long():
+    names = [question_length("word " * n) for n in (20, 12, 8, 3)]
+    gaps = slice_gaps([0.5] * 40, names * 10, np.random.default_rng(0), min_rows=5, samples=20)
+    assert [gap.name for gap in gaps] == names[::-1]
+
+
 def test_one_slice_alone_has_no_gap():
     (only,) = slice_gaps([0.2] * 9, ["all"] * 9, np.random.default_rng(0), min_rows=5, samples=100)
     assert only.gap is None

@@ -47,6 +47,7 @@ _KINDS: dict[Lang, tuple[tuple[str, re.Pattern[str]], ...]] = {
     ),
 }
 _LENGTHS = ((6, "up to 6 words"), (10, "7 to 10 words"), (15, "11 to 15 words"))
+_LONGEST = "over 15 words"
 
 
 def question_kind(text: str, lang: Lang) -> str:
@@ -66,7 +67,12 @@ def question_kind(text: str, lang: Lang) -> str:
 def question_length(text: str) -> str:
     """The bucket of ``text`` by its words."""
     n = len(text.split())
-    return next((name for most, name in _LENGTHS if n <= most), "over 15 words")
+    return next((name for most, name in _LENGTHS if n <= most), _LONGEST)
+
+
+def _place(name: str) -> tuple[int, str]:
+    lengths = [*(told for _, told in _LENGTHS), _LONGEST]
+    return (lengths.index(name) if name in lengths else len(lengths), name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +93,11 @@ def slice_gaps(
     min_rows: int,
     samples: int = 1000,
 ) -> list[SliceGap]:
-    """Each slice of at least ``min_rows`` rows, by name, with 95 % bootstrap intervals."""
+    """Each slice of at least ``min_rows`` rows, with 95 % bootstrap intervals: lengths from short to long, others by
+    name."""
     data, labels = np.asarray(values, dtype=np.float64), np.asarray(names)
     found = []
-    for name in sorted(set(names)):
+    for name in sorted(set(names), key=_place):
         inside = data[labels == name]
         if len(inside) < min_rows:
             continue

@@ -99,8 +99,15 @@ def _scorer(findings: Findings) -> Section:
     tables, figures = [], []
     if findings.scorer:
         rows = [
-            (rung, str(found.n), f"{found.share_acceptable:.2f}", said(found.auc), said(found.ece), said(found.brier))
-            for rung, found in findings.scorer.items()
+            (
+                LANGUAGES.get(whose, whose),
+                str(found.n),
+                f"{found.share_acceptable:.2f}",
+                said(found.auc),
+                said(found.ece),
+                said(found.brier),
+            )
+            for whose, found in findings.scorer.items()
         ]
         columns = ("Answers of", "Rows", "Acceptable", "AUC", "ECE", "Brier score")
         tables.append(Table("Ranking and calibration", columns, rows))
