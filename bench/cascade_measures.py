@@ -177,7 +177,7 @@ def guarantee_trial(
     data = palier.steps.beliefs.data
     shuffled = rng.permutation(rows)
     calibration, rest = shuffled[:n], shuffled[n:]
-    climb = proven(palier, calibration, data.correct[:, reference], margin, alpha, rng)
+    climb = proven(palier, calibration, data.correct[:, reference], margin, alpha, len(rest), rng)
     if climb is None:
         return Trial(claimed=False, lost=False, saving=0.0)
     done = climb.run(rest)
@@ -187,9 +187,12 @@ def guarantee_trial(
 
 
 def proven(
-    palier: Palier, rows: Ints, reference: Floats, margin: float, alpha: float, rng: np.random.Generator
+    palier: Palier, rows: Ints, reference: Floats, margin: float, alpha: float, n_new: int, rng: np.random.Generator
 ) -> Climb | None:
-    """The cheapest aim that is proven on cross-fitted rows, from careful to cheap; None when none is."""
+    """The cheapest aim that is proven on cross-fitted rows, from careful to cheap; None when none is.
+
+    Proven for the mean of ``n_new`` new rows, since that is what a trial looks at.
+    """
     part = rng.permutation(len(rows)) % N_FOLDS
     folds = [(drawn(palier, rows[part != fold], reference), rows[part == fold]) for fold in range(N_FOLDS)]
     whole = drawn(palier, rows, reference)
@@ -200,7 +203,7 @@ def proven(
         )
         for aim in aims
     ]
-    n_proven = longest_proven(differences, margin, alpha)
+    n_proven = longest_proven(differences, margin, alpha, n_new)
     if n_proven == 0:
         return None
     point = whole.points[whole.cheapest(float(aims[n_proven - 1]))]

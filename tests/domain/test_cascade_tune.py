@@ -263,6 +263,18 @@ def test_lower_bound_counts_one_worst_row() -> None:
     assert lower_bound(np.zeros(5000), 0.1) > -0.001
 
 
+def test_a_bound_for_new_rows_holds_for_their_own_mean() -> None:
+    """A bound of all there will be is missed by 300 new rows more often than 1 in 10; one for 300 new rows is not."""
+    rng = np.random.default_rng(6)
+    missed = {np.inf: 0, 300: 0}
+    for _ in range(1000):
+        seen, new = rng.choice([-1.0, 0.0, 1.0], (2, 300), p=[0.1, 0.8, 0.1])
+        for n_new in missed:
+            missed[n_new] += new.mean() < lower_bound(seen, 0.1, n_new)
+    assert missed[np.inf] > 120
+    assert missed[300] <= 120
+
+
 def test_fixed_sequence_stops_at_the_first_failure() -> None:
     """A later candidate that would pass does not count once an earlier one failed."""
     good, bad = np.zeros(2000), np.full(2000, -0.5)

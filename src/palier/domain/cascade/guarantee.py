@@ -46,11 +46,14 @@ class Estimate:
     n: int
 
 
-def lower_bound(difference: Floats, alpha: float) -> float:
-    """One-sided lower bound of the mean of ``difference`` (values in -1..1) at confidence 1 - alpha."""
+def lower_bound(difference: Floats, alpha: float, n_new: float = np.inf) -> float:
+    """One-sided lower bound of the mean of ``difference`` (values in -1..1) at confidence 1 - alpha.
+
+    It bounds the mean of ``n_new`` new rows, which have chance of their own; of all there will ever be, if not told.
+    """
     widened = np.append(difference, WORST)
     n = len(widened)
-    spread = float(widened.std(ddof=1)) / np.sqrt(n)
+    spread = float(widened.std(ddof=1)) * np.sqrt(1 / n + 1 / n_new)
     return float(max(WORST, widened.mean() - stats.t.ppf(1 - alpha, n - 1) * spread))
 
 
@@ -67,10 +70,10 @@ def upper_share(share: Floats, n: int, alpha: float) -> Floats:
     return np.asarray(np.minimum((centre + spread) / (1 + z**2 / n), 1.0))
 
 
-def longest_proven(differences: Sequence[Floats], margin: float, alpha: float) -> int:
-    """How many candidates, tested in the given order, are proven before the first that is not."""
+def longest_proven(differences: Sequence[Floats], margin: float, alpha: float, n_new: float = np.inf) -> int:
+    """How many candidates, tested in the given order, are proven before the first that is not; see `lower_bound`."""
     for position, difference in enumerate(differences):
-        if lower_bound(difference, alpha) < -margin:
+        if lower_bound(difference, alpha, n_new) < -margin:
             return position
     return len(differences)
 
