@@ -41,7 +41,7 @@ def run(params: Params, root: Path, progress: Callable[[int, int, str], None]) -
     if test.empty:
         raise NotReadyError("No golden test question is left: add some (split: test) and version the documents.")
     cascade = Cascade.model_validate(chosen["cascade"])
-    answers = replay(test, cascade, read_beliefs(workspace) if cascade.by_beliefs else None)
+    answers = replay(test, cascade, read_beliefs(workspace, test["query_id"]) if cascade.by_beliefs else None)
     progress(len(answers), len(answers), "test questions")
     reference = test[test["model"] == chosen["reference_rung"]]
     intervals = _intervals(answers, reference, params)
@@ -60,12 +60,13 @@ Beliefs = Mapping[tuple[str, frozenset[str]], Mapping[str, float]]
 """What is believed of each rung's answer, by question and by the set of rungs that were seen."""
 
 
-def read_beliefs(workspace: Workspace) -> Beliefs:
-    """What `train-scorer` found; NotReadyError before it has."""
+def read_beliefs(workspace: Workspace, asked: pd.Series) -> Beliefs:
+    """What `train-scorer` found for the questions ``asked``; NotReadyError before it has."""
     path = workspace.scores / "beliefs.parquet"
     if not path.is_file():
         raise NotReadyError(f"{path} is not there, and the cascade climbs by beliefs: run `palier train-scorer` first.")
     told = pd.read_parquet(path)
+    told = told[told["query_id"].isin(asked)]
     found: dict[tuple[str, frozenset[str]], Mapping[str, float]] = {}
     for _, part in told.groupby("seen"):
         by_rung = part.pivot(index="query_id", columns="model", values="belief")

@@ -61,28 +61,36 @@ def run(params: Params, root: Path, progress: Callable[[int, int, str], None]) -
     also models/scorer/beliefs.safetensors and data/scores/beliefs.parquet."""
     workspace = Workspace(root)
     table = load_outcomes(workspace)
-    rng = np.random.default_rng(params.seed)
     validation = table[table["split"] == "validation"].reset_index(drop=True)
-    folds = fold_of(validation["document_id"].tolist(), params.train_scorer.folds, rng)
     labels = read_label_rows(workspace.outcomes, params.train_scorer.thumb_weight)
-    scores = np.zeros(len(validation))
-    for fold in range(params.train_scorer.folds):
-        heads = fit_scorer(pd.concat([validation[folds != fold], labels]), params)
-        scores[folds == fold] = predict_scores(heads, validation[folds == fold])
-        progress(fold + 1, params.train_scorer.folds, "out-of-fold scores")
     weights = fit_scorer(pd.concat([validation, labels]), params)
-    others = table[table["split"] != "validation"].reset_index(drop=True)
-    scored = pd.concat([validation, others])[["query_id", "model"]]
-    scored = scored.assign(score=np.concatenate([scores, predict_scores(weights, others)]))
     learnt = _learn_beliefs(params, workspace, table, progress)
-    if learnt is not None:
-        scored = scored.drop(columns="score").merge(learnt.scores, on=["query_id", "model"], validate="one_to_one")
+    if learnt is None:
+        others = table[table["split"] != "validation"].reset_index(drop=True)
+        scores = [_out_of_fold(validation, labels, params, progress), predict_scores(weights, others)]
+        scored = pd.concat([validation, others])[["query_id", "model"]].assign(score=np.concatenate(scores))
+    else:
+        scored = learnt.scores
     _write(workspace, weights, scored, learnt)
     judged = validation.merge(scored, on=["query_id", "model"], validate="one_to_one")
     metrics = scorer_metrics(judged["score"].to_numpy(), judged["correct"].to_numpy())
     metrics |= make_guard(params, workspace)
     write_json(workspace.scorer / "metrics.json", metrics)
     return ScorerResult(len(validation), metrics)
+
+
+def _out_of_fold(
+    validation: pd.DataFrame, labels: pd.DataFrame, params: Params, progress: Callable[[int, int, str], None]
+) -> NDArray[np.float64]:
+    """(n): each validation row's score by heads that have not seen its document."""
+    n_folds = params.train_scorer.folds
+    folds = fold_of(validation["document_id"].tolist(), n_folds, np.random.default_rng(params.seed))
+    scores = np.zeros(len(validation))
+    for fold in range(n_folds):
+        heads = fit_scorer(pd.concat([validation[folds != fold], labels]), params)
+        scores[folds == fold] = predict_scores(heads, validation[folds == fold])
+        progress(fold + 1, n_folds, "out-of-fold scores")
+    return scores
 
 
 def _learn_beliefs(

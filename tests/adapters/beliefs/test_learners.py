@@ -16,7 +16,7 @@ from palier.adapters.beliefs.learners import (
     fit_forest,
     fit_line,
     fit_words,
-    serving,
+    judge_of_new,
 )
 from palier.domain.beliefs.chances import Constant, Floats, Mean
 
@@ -113,5 +113,5 @@ def test_rows_of_one_document_share_a_fold_and_new_rows_meet_what_will_serve() -
     assert (drawn.of_row[:, 0:100:2] == drawn.of_row[:, 1:100:2]).all()
     assert (drawn.of_row[:, 100:] == 0).all()
     models = [Constant(at / 10) for at in range(drawn.n_models)]
-    assert serving(models) == Mean((models[0], models[N_FOLDS]))
+    assert judge_of_new(models) == Mean((models[0], models[N_FOLDS]))
     assert drawn.believed(models, np.zeros((120, 1)))[100:] == pytest.approx(np.full(20, 0.25))

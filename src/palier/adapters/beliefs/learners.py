@@ -151,7 +151,7 @@ class Learnt:
     models: tuple[Chance, ...]
 
 
-def serving(models: Sequence[Chance]) -> Chance:
+def judge_of_new(models: Sequence[Chance]) -> Chance:
     """Of all fold models, what judges new rows in use: the first fold's one of each repeat."""
     first = tuple(models[::N_FOLDS])
     return first[0] if len(first) == 1 else Mean(first)

@@ -27,7 +27,7 @@ from palier.adapters.beliefs.learners import (
     fit_forest,
     fit_line,
     fit_words,
-    serving,
+    judge_of_new,
 )
 from palier.domain.beliefs.believer import Believer, Seen, belief_features, promise_features, score_features
 from palier.domain.beliefs.chances import Chance, Floats, Ints, Mean, Neighbours
@@ -143,16 +143,16 @@ def in_use(beliefs: Beliefs, rungs: Sequence[str]) -> Believer:
     levels = beliefs.levels
     assert levels is not None
     promises = levels.promises
-    lines, forests = _serving(promises.lines), _serving(promises.forests)
-    chances = {rung: serving(models) for rung, models in beliefs.chances.items()}
+    lines, forests = _judges(promises.lines), _judges(promises.forests)
+    chances = {rung: judge_of_new(models) for rung, models in beliefs.chances.items()}
     return Believer(
         tuple(rungs),
         promises.neighbours,
-        _serving(promises.by_vector),
-        _serving(promises.by_words),
+        _judges(promises.by_vector),
+        _judges(promises.by_words),
         tuple(Mean(pair) for pair in zip(lines, forests, strict=True)),
-        _serving(levels.words),
-        _serving(levels.scores),
+        _judges(levels.words),
+        _judges(levels.scores),
         tuple(chances.get(rung) for rung in range(beliefs.data.n_models)),
     )
 
@@ -260,5 +260,5 @@ def _side_by_side(learnt: Sequence[Learnt]) -> Floats:
     return np.stack([one.believed for one in learnt], axis=1)
 
 
-def _serving(learnt: Sequence[Learnt]) -> tuple[Chance, ...]:
-    return tuple(serving(one.models) for one in learnt)
+def _judges(learnt: Sequence[Learnt]) -> tuple[Chance, ...]:
+    return tuple(judge_of_new(one.models) for one in learnt)

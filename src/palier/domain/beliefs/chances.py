@@ -15,6 +15,11 @@ from scipy.sparse import csr_matrix
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 ROWS_AT_ONCE = 2048
+N_NEIGHBOURS = (15, 40, 80)
+SHARPNESS = 10
+"""A neighbour's weight is e to this many times its cosine."""
+TIE = 1e-14
+"""Of questions that are equally near, the one known first counts as nearer: alone and in a batch the same ones do."""
 
 
 class Chance(Protocol):
@@ -156,13 +161,6 @@ class Neighbours:
     def _known(self) -> Floats:
         """(K, d): in double precision a cosine is the same, to nine digits, alone and in a batch."""
         return self.vectors.astype(np.float64)
-
-
-N_NEIGHBOURS = (15, 40, 80)
-SHARPNESS = 10
-"""A neighbour's weight is e to this many times its cosine."""
-TIE = 1e-14
-"""Of questions that are equally near, the one known first counts as nearer: alone and in a batch the same ones do."""
 
 
 def sigmoid(log_odds: Floats) -> Floats:
