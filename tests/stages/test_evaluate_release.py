@@ -1,0 +1,53 @@
+"""A cascade that climbs by beliefs is evaluated on what `train-scorer` wrote down, by the gateway's own climb."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from palier.adapters.workspace import Workspace
+from palier.domain.answering import Cascade, Step
+from palier.errors import NotReadyError
+from palier.stages.evaluate_release import read_beliefs, replay
+
+CASCADE = Cascade(steps=(Step(rung="cheap", threshold=0.5), Step(rung="dear", threshold=0.0)), by_beliefs=True)
+
+
+def outcomes() -> pd.DataFrame:
+    """Three questions: the dear rung promises little, or much, or much and then backs the cheap one."""
+    rows = []
+    for query, promise in (("hard", 0.1), ("easy", 0.9), ("backed", 0.9)):
+        for rung, score, cost in (("cheap", 0.4, 1), ("dear", 0.8, 9)):
+            row = {"query_id": query, "model": rung, "score": score, "promise": promise, "cost_nanousd": cost}
+            told = {"query": "How much?", "lang": "en", "kind": "fact", "answer": rung, "latency_ms": 1.0}
+            rows.append(row | told | {"correct": float(rung == "dear"), "answerable": True, "retrieved_gold": False})
+    return pd.DataFrame(rows).assign(cites_gold=None)
+
+
+def write_beliefs(workspace: Workspace) -> None:
+    """Beside each other the dear answer is believed more, but for the question where it backs the cheap one."""
+    rows = [
+        {"query_id": query, "seen": "cheap + dear", "model": rung, "belief": belief}
+        for query, beliefs in (("hard", (0.2, 0.7)), ("easy", (0.2, 0.7)), ("backed", (0.9, 0.7)), ("unasked", (0, 1)))
+        for rung, belief in zip(("cheap", "dear"), beliefs, strict=True)
+    ]
+    workspace.scores.mkdir(parents=True)
+    pd.DataFrame(rows).to_parquet(workspace.scores / "beliefs.parquet")
+
+
+def test_recorded_beliefs_decide_whom_to_ask_and_whom_to_believe(tmp_path: Path) -> None:
+    """Little promised: the cheap answer stays. Much promised: both are paid, and the answer believed most is final."""
+    workspace, table = Workspace(tmp_path), outcomes()
+    write_beliefs(workspace)
+    beliefs = read_beliefs(workspace, table["query_id"])
+    assert {query for query, _ in beliefs} == {"hard", "easy", "backed"}
+    told = replay(table, CASCADE, beliefs).set_index("query_id")
+    assert told["rung"].to_dict() == {"hard": "cheap", "easy": "dear", "backed": "cheap"}
+    assert told["cost_nanousd"].to_dict() == {"hard": 1, "easy": 10, "backed": 10}
+    assert told["score"].to_dict() == {"hard": 0.4, "easy": 0.7, "backed": 0.9}
+
+
+def test_beliefs_that_are_missing_are_said(tmp_path: Path) -> None:
+    """Before `train-scorer` there is nothing to climb by."""
+    with pytest.raises(NotReadyError, match="train-scorer"):
+        read_beliefs(Workspace(tmp_path), outcomes()["query_id"])
