@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from training_rows import Row, content_of, read_rows
+from training_rows import Row, content_of, read_rows, written_rows
 
 from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
@@ -63,10 +63,12 @@ class Pools:
 
     french: Sequence[TrainingWindow]
     english: Sequence[TrainingWindow]
-    unanswerable: Sequence[TrainingWindow]
+    unanswerable: dict[str, Sequence[TrainingWindow]]
     foreign: dict[str, Sequence[TrainingWindow]]
+    foreign_share: float
+    """Of FOREIGN_SHARE."""
     unanswerable_share: float
-    """SQuAD 2.0's unanswerable rows of an epoch, per answerable English row."""
+    """Rows of an epoch that were asked so that the passage does not answer them, per answerable row of the language."""
 
     def epoch(self, n_rows: dict[str, int], seed: int, number: int) -> list[TrainingWindow]:
         """A sample of ``n_rows`` answerable rows per language, with its share of rows without an answer."""
@@ -74,9 +76,10 @@ class Pools:
         return [
             *_sample(self.french, n_rows["fr"], rng),
             *_sample(self.english, n_rows["en"], rng),
-            *_sample(self.unanswerable, int(self.unanswerable_share * n_rows["en"]), rng),
-            *_sample(self.foreign["fr"], int(FOREIGN_SHARE["fr"] * n_rows["fr"]), rng),
-            *_sample(self.foreign["en"], int(FOREIGN_SHARE["en"] * n_rows["en"]), rng),
+            *_sample(self.unanswerable["en"], int(self.unanswerable_share * n_rows["en"]), rng),
+            *_sample(self.unanswerable["fr"], int(self.unanswerable_share * n_rows["fr"]), rng),
+            *_sample(self.foreign["fr"], int(self.foreign_share * FOREIGN_SHARE["fr"] * n_rows["fr"]), rng),
+            *_sample(self.foreign["en"], int(self.foreign_share * FOREIGN_SHARE["en"] * n_rows["en"]), rng),
         ]
 
 
@@ -119,7 +122,11 @@ def foreign_examples(rows: Sequence[Row], rng: np.random.Generator) -> list[Read
 
 
 def make_pools(
-    rows: Sequence[Row], cutter: WindowCutter, rng: np.random.Generator, unanswerable_share: float = 0.0
+    rows: Sequence[Row],
+    cutter: WindowCutter,
+    rng: np.random.Generator,
+    unanswerable_share: float = 0.0,
+    foreign_share: float = 1.0,
 ) -> Pools:
     """Windows of all rows; an answerable row whose answer falls out of the window is dropped."""
 
@@ -134,11 +141,12 @@ def make_pools(
     return Pools(
         french=windows(examples("fr", answerable=True), 1),
         english=windows(examples("en", answerable=True), 1),
-        unanswerable=windows(examples("en", answerable=False), 0),
+        unanswerable={lang: windows(examples(lang, answerable=False), 0) for lang in ("en", "fr")},
         foreign={
             lang: windows(foreign_examples([row for row in rows if row["lang"] == lang], rng), 0)
             for lang in ("en", "fr")
         },
+        foreign_share=foreign_share,
         unanswerable_share=unanswerable_share,
     )
 
@@ -202,12 +210,14 @@ def train(base: Path, args: argparse.Namespace) -> SpanReader:
     cutter = WindowCutter(base, MAX_TOKENS)
     rng = np.random.default_rng(args.seed)
     rows = [row for row in read_rows(args.data, ["train"]) if place_of(row["title"]) < args.titles_share]
-    pools = make_pools(rows, cutter, rng, args.unanswerable_share)
+    if args.written:
+        rows += written_rows(args.data)
+    pools = make_pools(rows, cutter, rng, args.unanswerable_share, args.foreign_share)
     held_out = make_pools(read_rows(args.data, ["validation"]), cutter, rng)
     checks: dict[str, Sequence[TrainingWindow]] = {
         "fr": held_out.french,
         "en": _sample(held_out.english, 300, rng),
-        "none_en": _sample(held_out.unanswerable, 150, rng),
+        "none_en": _sample(held_out.unanswerable["en"], 150, rng),
         "none_fr": _sample(held_out.foreign["fr"], 150, rng),
     }
     n_rows = {"fr": args.french_rows, "en": args.english_rows}
@@ -275,7 +285,9 @@ def main() -> None:
     parser.add_argument("--french-rows", type=int, default=5000, help="answerable ones, of each epoch")
     parser.add_argument("--english-rows", type=int, default=2400)
     parser.add_argument("--unanswerable-share", type=float, default=0.2, help="of SQuAD 2.0, per English row")
+    parser.add_argument("--foreign-share", type=float, default=1.0, help="of rows beside a passage without the answer")
     parser.add_argument("--titles-share", type=float, default=1.0, help="of training titles, for a learning curve")
+    parser.add_argument("--written", action="store_true", help="read `reading_examples` too")
     parser.add_argument("--mask-share", type=float, default=0.06, help="passage tokens hidden in training")
     parser.add_argument("--start", type=Path, nargs="*", help="begin from the average of these weights")
     parser.add_argument("--dropout", type=float, default=0.1, help="of states, in training")

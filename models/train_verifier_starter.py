@@ -1,12 +1,14 @@
 """Trains the committed starter verifier from public question sets; run it to make `models/verifier-starter/` again.
 
-    python models/train_verifier_starter.py --data DIR --reader FOLDER --work DIR --out models/verifier-starter
+    python models/train_verifier_starter.py --data DIR --reader FOLDER --start FILE --work DIR --out FOLDER
 
 A verifier reads a question, an answer and the words around the answer's quote, and says how good the answer is: the
 F1 it would get. It learns from gold answers and from four kinds of wrong or half right ones: what a reader says
-(``--reader``: an int8 ONNX folder, best one that was trained little on these titles, else it makes too few mistakes),
-what it says of a passage without the answer, an answer that runs on, and the gold answer of another question about the
-same passage. Titles are split by hash (`palier.domain.title_split`); only training titles are read into the weights.
+(``--reader``: an int8 ONNX folder; one that was trained on the questions makes too few mistakes), what it says of a
+passage without the answer, an answer that runs on, and the gold answer of another question about the same passage.
+With ``--written`` the reader is asked the questions of `reading_examples`, which it must not have been trained on, and
+of the public ones those without an answer. Titles are split by hash (`palier.domain.title_split`); only training
+titles are read into the weights.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -15,7 +17,7 @@ import argparse
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,19 +27,21 @@ from cross_encoder_training import WEIGHTS, inputs_of, learning_rate_share, pres
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
-from training_rows import Row, content_of, read_rows
+from training_rows import Row, content_of, read_rows, written_rows
 
 from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_cross_encoder import PairCutter
 from palier.adapters.onnx_reader import OnnxReader
-from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder
+from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder, starter_cross_encoder
 from palier.domain.claims import claim
 from palier.domain.spans import occurrences, plain_answer, quote_around
 from palier.domain.text_metrics import best_f1
 
 EXAMPLES = "examples.jsonl"
 POOL_BATCHES = 50
-SHARES = {"read": 0.6, "unanswerable": 0.5, "gold": 0.4, "other answer": 0.4, "runs on": 0.4, "foreign": 0.2}
+FOREIGN_SHARE = 0.2
+"""Of the questions, how many are also put to another passage of the article."""
+SHARES = {"read": 0.6, "unanswerable": 0.5, "gold": 0.4, "other answer": 0.4, "runs on": 0.4, "foreign": 1.0}
 """Of the examples of each kind that are trained on: what a reader says is what will be judged, so most of all that."""
 
 
@@ -53,11 +57,13 @@ class Example:
     margin: float | None = None
 
 
-def examples_of(rows: Sequence[Row], reader: OnnxReader, rng: np.random.Generator) -> list[Example]:
-    """Right, half right and wrong answers to the questions of ``rows``."""
+def examples_of(
+    rows: Sequence[Row], reader: OnnxReader, rng: np.random.Generator, unread: Sequence[Row] = ()
+) -> list[Example]:
+    """Right, half right and wrong answers to the questions of ``rows``; of ``unread`` those that need no reader."""
     by_title: dict[str, dict[str, Row]] = defaultdict(dict)
     by_passage: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in (*rows, *unread):
         by_title[row["title"]][row["passage_id"]] = row
         if row["answers"]:
             by_passage[row["passage_id"]].append(row)
@@ -65,12 +71,14 @@ def examples_of(rows: Sequence[Row], reader: OnnxReader, rng: np.random.Generato
     started = time.monotonic()
     for n, row in enumerate(rows):
         others = [other for passage, other in by_title[row["title"]].items() if passage != row["passage_id"]]
-        foreign = others[int(rng.integers(len(others)))] if others else None
+        foreign = others[int(rng.integers(len(others)))] if others and rng.random() < FOREIGN_SHARE else None
         found += _read(row, foreign, reader)
         if row["answers"]:
             found += _made(row, by_passage[row["passage_id"]], rng)
         if (n + 1) % 1000 == 0:
             print(f"{n + 1}/{len(rows)} questions read, {time.monotonic() - started:.0f} s", flush=True)
+    for row in unread:
+        found += _made(row, by_passage[row["passage_id"]], rng)
     return found
 
 
@@ -218,7 +226,12 @@ def mine(args: argparse.Namespace) -> None:
         english = [row for row in rows if row["lang"] == "en"]
         chosen = [english[i] for i in rng.permutation(len(english))[:n_english]]
         chosen += [row for row in rows if row["lang"] == "fr"]
-        examples = examples_of(chosen, reader, rng)
+        if args.written and split == "train":
+            silent = [row for row in chosen if not row["answers"]]
+            unread = [row for row in chosen if row["answers"]]
+            examples = examples_of([*written_rows(args.data), *silent], reader, rng, unread)
+        else:
+            examples = examples_of(chosen, reader, rng)
         lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
         (args.work / f"{split}-{EXAMPLES}").write_text("".join(lines), encoding="utf-8")
 
@@ -229,9 +242,11 @@ def read_examples(work: Path, split: str) -> list[Example]:
     return [Example(**json.loads(line)) for line in text.splitlines()]
 
 
-def start(base: Path, weights: Mapping[str, torch.Tensor], args: argparse.Namespace) -> CrossEncoder:
-    """A cross-encoder that begins where a reader stands: it reads question and passage together already."""
+def start(base: Path, args: argparse.Namespace) -> CrossEncoder:
+    """A cross-encoder that begins where a verifier stands, or a reader: that one reads two texts together as well."""
     model = bare_cross_encoder(base, args.layers, args.seed, dropout=args.dropout)
+    is_verifier = args.start.is_dir()
+    weights = starter_cross_encoder(base, args.start).state_dict() if is_verifier else load_file(args.start)
     model.load_state_dict({name: weights.get(name, weight) for name, weight in model.state_dict().items()})
     return model
 
@@ -240,7 +255,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--reader", type=Path, required=True, help="a reader as int8 ONNX, whose answers are judged")
-    parser.add_argument("--start", type=Path, required=True, help="full weights of a reader to begin from")
+    parser.add_argument(
+        "--start", type=Path, required=True, help="a reader's full weights, or a pressed verifier's folder"
+    )
+    parser.add_argument("--written", action="store_true", help="learn from `reading_examples` too")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="adapter.safetensors goes here")
     parser.add_argument("--english-rows", type=int, default=6500)
@@ -261,7 +279,7 @@ def main() -> None:
     if not args.finish_only:
         if not (args.work / f"validation-{EXAMPLES}").is_file():
             mine(args)
-        train(args, start(base, load_file(args.start), args), PairCutter(base))
+        train(args, start(base, args), PairCutter(base))
     press_weights(args, base)
 
 

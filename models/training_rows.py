@@ -2,10 +2,11 @@
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from palier.domain.documents import sha256_text
 from palier.domain.title_split import title_split
 
 FILES = (
@@ -14,6 +15,8 @@ FILES = (
     "piaf11_fr.jsonl.gz",
     "nq_open_oracle_en.jsonl.gz",
 )
+
+WRITTEN = Path(__file__).parent / "reading_examples"
 
 Row = dict[str, Any]
 
@@ -29,6 +32,47 @@ def read_rows(folder: Path, splits: Sequence[str]) -> list[Row]:
             row for row in found if title_split(row["title"]) in splits and not (only_unanswerable and row["answers"])
         ]
     return rows
+
+
+def written_rows(data: Path) -> list[Row]:
+    """Rows written for this project, to train on only: texts with questions, and more questions about passages of PIAF.
+
+    `reading_examples/README.md` tells their form. A question whose passage is not among the training titles of the
+    ``data`` at hand is left out.
+    """
+    rows = [row for lang in ("fr", "en") for row in texts_of(WRITTEN / f"{lang}.txt", lang)]
+    passages = {row["passage_id"]: row for row in read_rows(data, ["train"]) if row["lang"] == "fr"}
+    for line in (WRITTEN / "piaf.tsv").read_text(encoding="utf-8").splitlines():
+        passage, question, answer = line.split("\t")
+        if source := passages.get(passage):
+            rows.append(
+                _written(question, answer, lang="fr", title=source["title"], passage=passage, text=source["context"])
+            )
+    return rows
+
+
+def texts_of(path: Path, lang: str) -> Iterator[Row]:
+    """The questions of a file of texts, in its order."""
+    for block in path.read_text(encoding="utf-8").strip().split("\n\n"):
+        title, text, *questions = block.split("\n")
+        for line in questions:
+            question, answer = line.split("|")
+            name = title.removeprefix("# ").strip()
+            yield _written(question, answer, lang=lang, title=name, passage=f"written {lang} {name}", text=text.strip())
+
+
+def _written(question: str, answer: str, *, lang: str, title: str, passage: str, text: str) -> Row:
+    answers = [answer.strip()] if answer.strip() else []
+    return {
+        "id": sha256_text(f"{passage}\n{question}")[:16],
+        "lang": lang,
+        "title": title,
+        "passage_id": passage,
+        "context": text,
+        "question": question.strip(),
+        "answers": answers,
+        "answerable": bool(answers),
+    }
 
 
 def content_of(row: Row, *, with_title: bool) -> str:

@@ -1,0 +1,26 @@
+"""Examples to read: one that breaks its form would be trained on as a question without an answer."""
+
+from collections import Counter
+
+import pytest
+
+from models.training_rows import WRITTEN, texts_of
+from palier.domain.title_split import title_split
+
+
+@pytest.mark.parametrize("lang", ["en", "fr"])
+def test_answers_stand_in_their_text_and_no_question_is_asked_twice(lang: str) -> None:
+    rows = list(texts_of(WRITTEN / f"{lang}.txt", lang))
+    assert len({row["passage_id"] for row in rows}) > 100
+    assert [row["question"] for row in rows if not all(answer in row["context"] for answer in row["answers"])] == []
+    asked = Counter((row["passage_id"], row["question"]) for row in rows)
+    assert [question for question, n in asked.items() if n > 1] == []
+    assert 0.1 < sum(not row["answerable"] for row in rows) / len(rows) < 0.6
+
+
+def test_questions_about_public_passages_are_of_training_titles() -> None:
+    lines = (WRITTEN / "piaf.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    assert {len(row) for row in rows} == {3}
+    assert {title_split(passage.rsplit("#", 1)[0]) for passage, _, _ in rows} == {"train"}
+    assert len({(passage, question) for passage, question, _ in rows}) == len(rows)
