@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from training_rows import Row, read_rows
+from training_rows import Row, read_rows, written_rows
 
 from palier.adapters.guard_training import (
     AttackModel,
@@ -185,8 +185,8 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, required=True, help="the starter encoder as int8 ONNX")
     parser.add_argument("--examples", type=Path, default=Path(__file__).parent / "guard_examples")
     parser.add_argument("--out", type=Path, required=True, help="guard.json goes here")
-    parser.add_argument("--honest", type=int, default=400, help="public questions of each language")
-    parser.add_argument("--pool-questions", type=int, default=60)
+    parser.add_argument("--honest", type=int, default=1000, help="public and written questions of each language")
+    parser.add_argument("--pool-questions", type=int, default=200)
     parser.add_argument("--regularisation", type=float, default=Recipe().regularisation)
     parser.add_argument("--lexical-weight", type=float, default=Recipe().lexical_weight)
     parser.add_argument("--vector-weight", type=float, default=Recipe().vector_weight)
@@ -199,7 +199,8 @@ def main() -> None:
     encoder = RecentVectors(OnnxEncoder(args.encoder), size=100_000)
     recipe = Recipe(args.regularisation, args.lexical_weight, args.vector_weight, args.refused, args.refused_alike)
     examples = with_carriers(read_examples(args.examples, rng), rng)
-    honest = honest_questions(read_rows(args.data, ["train"]), args.honest, rng)
+    asked = [*read_rows(args.data, ["train"]), *written_rows(args.data)]
+    honest = honest_questions(asked, args.honest, rng)
     seen = [example for example in honest if not is_held_out(example)]
     left_out = Scored(*unseen_scores(examples, seen, encoder, recipe))
     found = pools(read_rows(args.data, ["validation"]), rng, args.pool_questions)

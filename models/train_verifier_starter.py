@@ -161,7 +161,8 @@ def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> 
     torch.manual_seed(args.seed)
     examples, held_out = read_examples(args.work, "train"), read_examples(args.work, "validation")
     rng = np.random.default_rng(args.seed)
-    examples = [example for example in examples if rng.random() < SHARES[example.kind]]
+    rarer = dict.fromkeys(("read", "unanswerable", "foreign"), args.read_share) if args.written else {}
+    examples = [example for example in examples if rng.random() < SHARES[example.kind] / rarer.get(example.kind, 1.0)]
     batches = [batch for _ in range(args.epochs) for batch in batches_of(examples, args.batch_size, rng)][: args.steps]
     model.encoder.embeddings.requires_grad_(False)
     learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -227,9 +228,11 @@ def mine(args: argparse.Namespace) -> None:
         chosen = [english[i] for i in rng.permutation(len(english))[:n_english]]
         chosen += [row for row in rows if row["lang"] == "fr"]
         if args.written and split == "train":
-            silent = [row for row in chosen if not row["answers"]]
-            unread = [row for row in chosen if row["answers"]]
-            examples = examples_of([*written_rows(args.data), *silent], reader, rng, unread)
+            asked = [*written_rows(args.data), *(row for row in chosen if not row["answers"])]
+            asked = [asked[i] for i in rng.permutation(len(asked))]
+            n_read = round(args.read_share * len(asked))
+            unread = [row for row in (*asked[n_read:], *chosen) if row["answers"]]
+            examples = examples_of(asked[:n_read], reader, rng, unread)
         else:
             examples = examples_of(chosen, reader, rng)
         lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
@@ -258,6 +261,7 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, required=True, help="a reader's full weights, or a pressed verifier's folder"
     )
+    parser.add_argument("--read-share", type=float, default=0.5, help="of what --written asks a reader: it takes long")
     parser.add_argument("--written", action="store_true", help="learn from `reading_examples` too")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="adapter.safetensors goes here")
@@ -273,6 +277,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--finish-only", action="store_true", help="press the weights in --work")
+    parser.add_argument("--mean", action="store_true", help="keep the mean of the weights trained and of --start")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     base = resolve("all-minilm-l6-v2")
@@ -280,6 +285,9 @@ def main() -> None:
         if not (args.work / f"validation-{EXAMPLES}").is_file():
             mine(args)
         train(args, start(base, args), PairCutter(base))
+    if args.mean:
+        before, after = start(base, args).state_dict(), load_file(args.work / WEIGHTS)
+        save_file({name: (before[name] + after[name]) / 2 for name in after}, args.work / WEIGHTS)
     press_weights(args, base)
 
 

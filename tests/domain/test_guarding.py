@@ -33,8 +33,8 @@ def weights(sign: str = "against+rules", threshold: float = 0.5) -> GuardWeights
     row = tuple(6.0 * (name == sign) for name in LEXICAL) + (0.0,) * (WIDTH - len(LEXICAL))
     nothing = (0.0,) * WIDTH
     return GuardWeights(
-        mean=nothing,
-        scale=(1.0,) * WIDTH,
+        mean=(0.0,) * len(LEXICAL),
+        scale=(1.0,) * len(LEXICAL),
         weights=(nothing, row, nothing, nothing),
         bias=(2.0, -1.0, -9.0, -9.0),
         topic_mean=(0.0,) * len(TOPIC),
@@ -132,7 +132,7 @@ def test_weights_of_other_features_or_of_another_encoder_are_refused():
     with pytest.raises(IntegrityError, match="train-scorer"):
         Guard(weights().model_copy(update={"lexical": LEXICAL[1:]}), CountEncoder())
     with pytest.raises(IntegrityError, match="dimensions"):
-        Guard(weights().model_copy(update={"mean": (0.0,) * (WIDTH + 1)}), CountEncoder())
+        Guard(weights().model_copy(update={"weights": ((0.0,) * (WIDTH + 1),) * 4}), CountEncoder())
 
 
 def test_weights_keep_their_verdicts_through_json():

@@ -12,6 +12,7 @@ from palier.adapters.runtime import load_release, read_manifest, verify_bundle
 from palier.adapters.workspace import Workspace, write_json, write_text
 from palier.domain.guarding import LANGUAGES, N_PLAIN, TOPIC, GuardWeights
 from palier.domain.scoring import ALL_FEATURES, ScorerWeights
+from palier.domain.suspicious_words import LEXICAL
 from palier.errors import IntegrityError, NotReadyError
 from palier.params import GuardParams, LadderParams, Params, load_params
 from palier.settings import Settings, repository_root
@@ -68,8 +69,8 @@ def small_guard_of(encoder: Path) -> GuardWeights:
     """A guard that refuses nothing, for vectors of the encoder in that folder."""
     nothing = (0.0,) * (N_PLAIN + OnnxEncoder(encoder).dimensions)
     return GuardWeights(
-        mean=nothing,
-        scale=tuple(1.0 for _ in nothing),
+        mean=(0.0,) * len(LEXICAL),
+        scale=(1.0,) * len(LEXICAL),
         weights=(nothing,) * 4,
         bias=(9.0, 0.0, 0.0, 0.0),
         topic_mean=(0.0,) * len(TOPIC),

@@ -32,9 +32,9 @@ HONEST = "honest"
 LANGUAGES: tuple[Lang, ...] = ("en", "fr")
 
 TOPIC = ("top_cosine", "mean_cosine", "top_coverage", "coverage", "n_words", "is_french")
-BUCKETS = 2048
+BUCKETS = 16_384
 """For the words of a text; two that share a bucket cannot be told apart."""
-PIECE_BUCKETS = 4096
+PIECE_BUCKETS = 16_384
 """For the runs of characters in a text."""
 N_PLAIN = len(LEXICAL) + BUCKETS + PIECE_BUCKETS
 """Numbers of a text before those of its vector."""
@@ -77,9 +77,9 @@ class Verdict:
 
 
 class GuardWeights(BaseModel):
-    """`guard.json`: both models. ``weights`` has one row for each of honest and ATTACKS, over LEXICAL, BUCKETS,
-    PIECE_BUCKETS and the encoder's dimensions (standardised by mean and scale); ``topic_weights`` one number for each
-    of TOPIC.
+    """`guard.json`: both models. ``weights`` has one row for each of honest and ATTACKS, over LEXICAL (standardised by
+    ``mean`` and ``scale``), hashed words, hashed pieces and the encoder's dimensions; ``topic_weights`` one number for
+    each of TOPIC.
 
     Thresholds are by language: a text is refused at that probability or more.
     """
@@ -87,6 +87,7 @@ class GuardWeights(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     lexical: tuple[str, ...] = LEXICAL
     topic: tuple[str, ...] = TOPIC
+    buckets: tuple[int, int] = (BUCKETS, PIECE_BUCKETS)
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     weights: tuple[tuple[float, ...], ...]
@@ -104,12 +105,12 @@ class Guard:
 
     def __init__(self, weights: GuardWeights, encoder: TextEncoder) -> None:
         """Raises IntegrityError for weights of other features, or of an encoder with other dimensions."""
-        if (weights.lexical, weights.topic) != (LEXICAL, TOPIC):
+        if (weights.lexical, weights.topic, weights.buckets) != (LEXICAL, TOPIC, (BUCKETS, PIECE_BUCKETS)):
             raise IntegrityError(
                 "The guard was trained on other features than this version computes. Make it again: "
                 "`palier train-scorer`."
             )
-        n_dense = len(weights.mean) - N_PLAIN
+        n_dense = len(weights.weights[0]) - N_PLAIN
         dimensions = encoder.embed(["?"]).shape[1]
         if n_dense != dimensions:
             raise IntegrityError(
@@ -164,7 +165,7 @@ class _Numbers:
     def attack(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities of honest and ATTACKS, shape (n, 4)."""
         mean, scale, weights, bias = self._attack
-        logits = standardised(rows, mean, scale) @ weights.T + bias
+        logits = with_standard_signs(rows, mean, scale) @ weights.T + bias
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
@@ -182,6 +183,14 @@ def standardised(
 ) -> NDArray[np.float64]:
     """Deviations from the mean in units of scale, at most 4 either way: one absurd value decides nothing alone."""
     return np.clip((rows - mean) / scale, -4.0, 4.0)
+
+
+def with_standard_signs(
+    rows: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`attack_features` with LEXICAL standardised; what follows them has about length one as it is."""
+    n_signs = len(LEXICAL)
+    return np.concatenate([standardised(rows[:, :n_signs], mean, scale), rows[:, n_signs:]], axis=1)
 
 
 def windows(text: str) -> list[str]:
