@@ -55,7 +55,7 @@ ROWS_PER_DOCUMENT = 8
 SMALL: dict[str, dict[str, Any]] = {
     "train_reader": {"epochs": 1},
     "train_writer": {"starter": None},
-    "record_outcomes": {"probation_questions": 5},
+    "record_outcomes": {"probation_questions": 10},
     "evaluate_release": {"bootstrap_samples": 200, "min_f1": 0.0},
     "evaluate_models": {"bootstrap_samples": 100, "noise_questions": 4, "min_slice_rows": 4},
 }
