@@ -3,12 +3,12 @@
     python models/train_guard_starter.py --data DIR --encoder FOLDER --out models/guard-starter
 
 ``--data`` is the folder of question sets (their questions are honest), ``--encoder`` the starter encoder as int8 ONNX.
-The first half is fitted on `models/guard_examples` and on questions of training articles. Its threshold is the least
-that refuses at most ``--refused`` of the questions of other training articles, which it was not fitted on, and at most
-``--refused-alike`` of the honest examples, judged by weights that saw neither their family nor their topic. The second
-half is fitted on pools of validation articles, with their own questions and with others; its threshold refuses
-``--refused-topic`` of the own ones, each judged by weights that saw nothing of its pool. Test articles are not read.
-Nothing needs torch.
+The first half is fitted on `models/guard_examples` and on questions of training articles and `reading_examples`. Its
+threshold is the least that refuses at most ``--refused`` of the questions of other such articles, which it was not
+fitted on, and at most ``--refused-alike`` of the honest examples, judged by weights that saw neither their family nor
+their topic. The second half is fitted on pools of validation articles, with their own questions and with others; its
+threshold refuses ``--refused-topic`` of the own ones, each judged by weights that saw nothing of its pool. Test
+articles are not read. Nothing needs torch.
 """
 
 # ruff: noqa: T201 (a script prints)

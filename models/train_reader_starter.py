@@ -8,7 +8,8 @@ The exact commands of the committed weights stand in `models/reader-starter/READ
 question, answers, answerable`). Titles are split by hash (`palier.domain.title_split`); only training titles are read
 into the weights. Each epoch holds every French training row and a fresh sample of the English ones (English is sated
 early, French is not), and two kinds of rows without an answer: SQuAD 2.0's, and questions beside another passage of
-the same article. Cut the time in half and French loses first.
+the same article. With ``--written`` the rows of `reading_examples` stand among those of their language and kind.
+Cut the time in half and French loses first.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -284,7 +285,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--french-rows", type=int, default=5000, help="answerable ones, of each epoch")
     parser.add_argument("--english-rows", type=int, default=2400)
-    parser.add_argument("--unanswerable-share", type=float, default=0.2, help="of SQuAD 2.0, per English row")
+    parser.add_argument(
+        "--unanswerable-share", type=float, default=0.2, help="rows without an answer, per answerable one"
+    )
     parser.add_argument("--foreign-share", type=float, default=1.0, help="of rows beside a passage without the answer")
     parser.add_argument("--titles-share", type=float, default=1.0, help="of training titles, for a learning curve")
     parser.add_argument("--written", action="store_true", help="read `reading_examples` too")

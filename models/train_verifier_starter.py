@@ -161,7 +161,7 @@ def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> 
     torch.manual_seed(args.seed)
     examples, held_out = read_examples(args.work, "train"), read_examples(args.work, "validation")
     rng = np.random.default_rng(args.seed)
-    rarer = dict.fromkeys(("read", "unanswerable", "foreign"), args.read_share) if args.written else {}
+    rarer = dict.fromkeys(("read", "unanswerable"), args.read_share) if args.written else {}
     examples = [example for example in examples if rng.random() < SHARES[example.kind] / rarer.get(example.kind, 1.0)]
     batches = [batch for _ in range(args.epochs) for batch in batches_of(examples, args.batch_size, rng)][: args.steps]
     model.encoder.embeddings.requires_grad_(False)

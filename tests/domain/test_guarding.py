@@ -131,6 +131,8 @@ def test_a_victim_of_theft_does_not_mean_to_deceive():
 def test_weights_of_other_features_or_of_another_encoder_are_refused():
     with pytest.raises(IntegrityError, match="train-scorer"):
         Guard(weights().model_copy(update={"lexical": LEXICAL[1:]}), CountEncoder())
+    with pytest.raises(IntegrityError, match="train-scorer"):  # as guards were before they had BUCKETS of their own
+        Guard(weights().model_copy(update={"mean": (0.0,) * WIDTH}), CountEncoder())
     with pytest.raises(IntegrityError, match="dimensions"):
         Guard(weights().model_copy(update={"weights": ((0.0,) * (WIDTH + 1),) * 4}), CountEncoder())
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags, vstack
+from scipy.sparse import csr_matrix, diags, hstack, vstack
 from sklearn.linear_model import LogisticRegression
 
 from palier.domain.answering import Hit, Question
@@ -30,10 +30,9 @@ from palier.domain.guarding import (
     attack_features,
     standardised,
     topic_features,
-    with_standard_signs,
 )
 from palier.domain.scoring import TextEncoder
-from palier.domain.suspicious_words import LEXICAL, lexical_features
+from palier.domain.suspicious_words import LEXICAL
 from palier.errors import InputError
 
 CLASSES = (HONEST, *ATTACKS)
@@ -165,9 +164,10 @@ def fit_attack(examples: Sequence[Example], encoder: TextEncoder, recipe: Recipe
     used = [example for example in examples if example.kind in CLASSES]
     labels = np.array([CLASSES.index(example.kind) for example in used])
     n_signs = len(LEXICAL)
-    signs = np.array([lexical_features(example.text, example.lang) for example in used])
+    rows = _sparse_rows(used, encoder)
+    signs = rows[:, :n_signs].toarray()
     mean, scale = signs.mean(axis=0), np.maximum(signs.std(axis=0), 1e-3)
-    rows = _sparse_rows(used, encoder, mean, scale)
+    rows = hstack([csr_matrix(standardised(signs, mean, scale)), rows[:, n_signs:]]).tocsr()
     gain = np.ones(rows.shape[1])
     gain[:n_signs] = recipe.lexical_weight / np.sqrt(n_signs)  # signs, words, pieces weigh alike to begin with
     gain[N_PLAIN:] = recipe.vector_weight
@@ -177,15 +177,13 @@ def fit_attack(examples: Sequence[Example], encoder: TextEncoder, recipe: Recipe
     return AttackModel(mean, scale, model.coef_ * gain, model.intercept_)
 
 
-def _sparse_rows(
-    examples: Sequence[Example], encoder: TextEncoder, mean: NDArray[np.float64], scale: NDArray[np.float64]
-) -> csr_matrix:
-    """What the guard multiplies by its weights, row by row; of tens of thousands of numbers a few hundred are not 0."""
+def _sparse_rows(examples: Sequence[Example], encoder: TextEncoder) -> csr_matrix:
+    """`attack_features` of each example; of tens of thousands of numbers a few hundred are not 0."""
     parts = []
     for first in range(0, len(examples), CHUNK):
         chunk = examples[first : first + CHUNK]
         rows = attack_features([e.text for e in chunk], [e.lang for e in chunk], encoder)
-        parts.append(csr_matrix(with_standard_signs(rows, mean, scale)))
+        parts.append(csr_matrix(rows))
     return vstack(parts).tocsr()
 
 

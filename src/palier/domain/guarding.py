@@ -105,7 +105,8 @@ class Guard:
 
     def __init__(self, weights: GuardWeights, encoder: TextEncoder) -> None:
         """Raises IntegrityError for weights of other features, or of an encoder with other dimensions."""
-        if (weights.lexical, weights.topic, weights.buckets) != (LEXICAL, TOPIC, (BUCKETS, PIECE_BUCKETS)):
+        made_for = (weights.lexical, weights.topic, weights.buckets, len(weights.mean))
+        if made_for != (LEXICAL, TOPIC, (BUCKETS, PIECE_BUCKETS), len(LEXICAL)):
             raise IntegrityError(
                 "The guard was trained on other features than this version computes. Make it again: "
                 "`palier train-scorer`."
