@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from palier.adapters.beliefs.learning import Outcomes
 from palier.adapters.catalogue import load_catalogue, resolve
+from palier.adapters.torch_precision import fast_dtype
 from palier.domain.beliefs import believer
 from palier.domain.beliefs.believer import Seen
 from palier.errors import InputError
@@ -114,7 +115,7 @@ def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
     settings = Settings()
     folder = resolve("all-minilm-l6-v2", cache=settings.state_dir / "models", hub_url=settings.hub_url)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    model = AutoModel.from_pretrained(folder, dtype=fast_dtype()).eval()
     vectors = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
     order = np.argsort([len(text) for text in texts], kind="stable")
     for start in range(0, len(texts), BATCH):

@@ -38,6 +38,7 @@ from palier.adapters.reader_export import export_reader, starter_config
 from palier.adapters.reader_training import TrainingPlan, train_reader
 from palier.adapters.reader_windows import WindowCutter
 from palier.adapters.torch_encoder import load_encoder
+from palier.adapters.torch_precision import autocast
 from palier.adapters.torch_reader import (
     SpanReader,
     TrainingWindow,
@@ -158,7 +159,7 @@ def validation_losses(model: SpanReader, rows: dict[str, Sequence[TrainingWindow
     for name, windows in rows.items():
         by_length = sorted(windows, key=lambda row: len(row.window.ids))
         batches = [batch_of(by_length[i : i + 32]) for i in range(0, len(by_length), 32)]
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.inference_mode(), autocast():
             sums = [reader_loss(model(**b.inputs), b).item() * len(b.kinds) for b in batches]
         losses[name] = sum(sums) / len(by_length)
     return losses

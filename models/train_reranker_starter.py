@@ -32,6 +32,7 @@ from palier.adapters.onnx_cross_encoder import PairCutter
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.reader_adapter import starter_reader
 from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder
+from palier.adapters.torch_precision import autocast
 from palier.domain import ranking_metrics
 
 NEAR = 20  # counter-examples are drawn from so many of each search
@@ -76,7 +77,7 @@ Picked = Sequence[tuple[Choice, Sequence[str]]]
 def marks(model: CrossEncoder, cutter: PairCutter, picked: Picked) -> torch.Tensor:
     """Logits of shape (questions, 1 + counter-examples), the own passage first."""
     pairs = [(choice.question, text) for choice, others in picked for text in (choice.own, *others)]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         return model(**inputs_of(cutter, pairs)).float().view(len(picked), -1)
 
 
@@ -152,7 +153,7 @@ def validation(model: CrossEncoder, cutter: PairCutter, checks: dict[str, list[C
         values = []
         for choice in choices:
             texts = [choice.own, *choice.others]
-            with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.inference_mode(), autocast():
                 logits = model(**inputs_of(cutter, [(choice.question, text) for text in texts])).float().numpy()
             ranking = [texts[i] for i in np.argsort(-logits, kind="stable")]
             values.append(ranking_metrics.reciprocal_rank(ranking, {choice.own}))

@@ -33,6 +33,7 @@ from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_cross_encoder import PairCutter
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder, starter_cross_encoder
+from palier.adapters.torch_precision import autocast
 from palier.domain.claims import claim
 from palier.domain.spans import occurrences, plain_answer, quote_around
 from palier.domain.text_metrics import best_f1
@@ -171,7 +172,7 @@ def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> 
     model.train()
     for step, batch in enumerate(batches):
         optimiser.param_groups[0]["lr"] = args.learning_rate * learning_rate_share(step, len(batches))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             logits = model(**inputs_of(cutter, [pair_of(example) for example in batch]))
         worth = torch.tensor([example.worth for example in batch])
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), worth)
@@ -209,7 +210,7 @@ def predict(model: CrossEncoder, cutter: PairCutter, examples: Sequence[Example]
     logits = np.zeros(len(examples))
     for first in range(0, len(order), 64):
         rows = order[first : first + 64]
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.inference_mode(), autocast():
             logits[rows] = model(**inputs_of(cutter, [pair_of(examples[i]) for i in rows])).float().numpy()
     return logits
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
+from palier.adapters.torch_precision import autocast
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -70,7 +72,7 @@ def train_steps(
     without_attention_dropout(model)
     for step, batch in zip(range(plan.n_steps), batches, strict=False):
         optimiser.param_groups[0]["lr"] = plan.learning_rate * _schedule(step, plan.n_steps)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             loss = contrastive_loss(model, batch, plan.questions_per_passage, rng)
         optimiser.zero_grad()
         loss.backward()
@@ -183,7 +185,7 @@ def own_similarity(model: "SentenceTransformer", passages: Sequence[TrainingPass
     model.eval()
     by_length = np.argsort([len(passage.text) for passage in passages], kind="stable")
     vectors = np.zeros((len(passages), model.get_embedding_dimension() or 0), dtype=np.float32)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.inference_mode(), autocast():
         for start in range(0, len(passages), 32):
             rows = by_length[start : start + 32]
             vectors[rows] = _embed(model, [passages[i].text for i in rows], None).float().numpy()

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from palier.adapters.torch_precision import autocast
 from palier.adapters.torch_reader import (
     SpanReader,
     TrainingWindow,
@@ -128,7 +129,7 @@ def _backward(
     """Add ``share`` of the gradient of ``rows`` to the model's; torch locks each sum, and two have no order."""
     batch = batch_of(rows)
     inputs = masked_inputs(batch, plan.mask_share, plan.mask_id, np.random.default_rng(seed))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         outputs = model(**inputs)
     loss = reader_loss(outputs, batch) * share
     loss.backward()

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from palier.adapters.low_rank import merge_pressed
+from palier.adapters.torch_precision import fast_dtype
 from palier.errors import IntegrityError, NotReadyError
 
 if TYPE_CHECKING:
@@ -58,15 +59,15 @@ def starter_change(starter: Path | None) -> dict[str, Tensor]:
 
 
 def with_lora(model: "LlamaForCausalLM", rank: int, seed: int) -> PeftModel:
-    """``model``, in bfloat16, with fresh LoRA matrices in every linear layer of every block; only they train, in single
-    precision. ``model`` itself is changed.
+    """``model``, in `fast_dtype`, with fresh LoRA matrices in every linear layer of every block; only they train,
+    in single precision. ``model`` itself is changed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = LoraConfig(
             r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=list(TUNED_LAYERS), bias="none"
         )
-        return get_peft_model(model.to(torch.bfloat16), config, autocast_adapter_dtype=True)
+        return get_peft_model(model.to(fast_dtype()), config, autocast_adapter_dtype=True)
 
 
 def learnt_change(model: PeftModel) -> dict[str, Tensor]:
