@@ -2,10 +2,12 @@
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from palier.adapters.reading_texts import read_texts
 from palier.domain.documents import sha256_text
 from palier.domain.title_split import title_split
 
@@ -40,39 +42,15 @@ def written_rows(data: Path) -> list[Row]:
     `reading_examples/README.md` tells their form. A question whose passage is not among the training titles of the
     ``data`` at hand is left out.
     """
-    rows = [row for lang in ("fr", "en") for row in texts_of(WRITTEN / f"{lang}.txt", lang)]
+    rows = [asdict(row) for lang in ("fr", "en") for row in read_texts(WRITTEN / f"{lang}.txt")]
     passages = {row["passage_id"]: row for row in read_rows(data, ["train"]) if row["lang"] == "fr"}
     for line in (WRITTEN / "piaf.tsv").read_text(encoding="utf-8").splitlines():
         passage, question, answer = line.split("\t")
         if source := passages.get(passage):
-            rows.append(
-                _written(question, answer, lang="fr", title=source["title"], passage=passage, text=source["context"])
-            )
+            asked = {"id": sha256_text(f"{passage}\n{question}")[:16], "question": question.strip()}
+            answers = [answer.strip()] if answer.strip() else []
+            rows.append({**source, **asked, "answers": answers, "answerable": bool(answers)})
     return rows
-
-
-def texts_of(path: Path, lang: str) -> Iterator[Row]:
-    """The questions of a file of texts, in its order."""
-    for block in path.read_text(encoding="utf-8").strip().split("\n\n"):
-        title, text, *questions = block.split("\n")
-        for line in questions:
-            question, answer = line.split("|")
-            name = title.removeprefix("# ").strip()
-            yield _written(question, answer, lang=lang, title=name, passage=f"written {lang} {name}", text=text.strip())
-
-
-def _written(question: str, answer: str, *, lang: str, title: str, passage: str, text: str) -> Row:
-    answers = [answer.strip()] if answer.strip() else []
-    return {
-        "id": sha256_text(f"{passage}\n{question}")[:16],
-        "lang": lang,
-        "title": title,
-        "passage_id": passage,
-        "context": text,
-        "question": question.strip(),
-        "answers": answers,
-        "answerable": bool(answers),
-    }
 
 
 def content_of(row: Row, *, with_title: bool) -> str:

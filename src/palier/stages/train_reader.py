@@ -2,10 +2,10 @@
 
 Starts from the committed starter (or the bare encoder) and trains a LoRA adapter on: each training question, and each
 that `collect-feedback` found in use, beside its gold passage, beside passages that look like it but lack the answer,
-and unanswerable questions beside the passages that look most like an answer. What comes out stands between the starter
-and what was trained (`tuned_share`), so that it still reads other texts. Validation questions choose one number only,
-the margin under which the reader says "no answer here"; test questions are never read. A killed run goes on from
-the last finished epoch.
+and unanswerable questions beside the passages that look most like an answer. So that it still reads other texts, each
+epoch also rehearses some of the catalogue's (`rehearsal`), and what comes out stands between the starter and what was
+trained (`tuned_share`). Validation questions choose one number only, the margin under which the reader says "no answer
+here"; test questions are never read. A killed run goes on from the last finished epoch.
 """
 
 import hashlib
@@ -16,16 +16,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.corpus_files import load_corpus as load_corpus  # other stages take it from here
 from palier.adapters.feedback_rows import read_examples
 from palier.adapters.int8_export import FLOAT_MODEL
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
+from palier.adapters.qa_rows import QaRow
 from palier.adapters.reader_adapter import STARTER_FILE, drawn_back, merged, save_lora, starter_reader, with_lora
 from palier.adapters.reader_exam import ExamQuestion, best_threshold, exam_metrics, sit_exam
 from palier.adapters.reader_export import export_reader
 from palier.adapters.reader_training import TrainingPlan, train_reader
 from palier.adapters.reader_windows import WindowCutter
+from palier.adapters.reading_texts import read_folder, rehearsal_task
 from palier.adapters.torch_cross_encoder import export_cross_encoder, starter_cross_encoder
 from palier.adapters.torch_reader import SpanReader, TrainingWindow, training_windows
 from palier.adapters.workspace import Workspace, write_json
@@ -62,19 +66,19 @@ def run(params: Params, root: Path, progress: Progress) -> TrainReaderResult:
     rows = [*_of_split(golden, "train"), *_of_split(learned, "train")]
     tasks = training_tasks(rows, passages, lookalikes, section.negatives)
     base = resolve(section.base)
-    windows = _windows(tasks, WindowCutter(base, section.max_tokens))
+    exercises = _exercises(params, tasks, WindowCutter(base, section.max_tokens))
     starter = resolve(section.starter) if section.starter else None
     model = with_lora(starter_reader(base, starter, params.seed), section.lora_rank, params.seed)
-    plan = _plan(params, -(-len(windows) // section.batch_size))
+    plan = _plan(params, -(-len(exercises.epoch(0)) // section.batch_size))
     checkpoint = workspace.cache / "train_reader" / f"{_fingerprint(params, starter, tasks)}.safetensors"
-    position = train_reader(model, lambda _epoch: windows, plan, checkpoint, progress)
+    position = train_reader(model, exercises.epoch, plan, checkpoint, progress)
     if starter is not None:
         drawn_back(model, starter_reader(base, starter, params.seed), section.tuned_share)
     trained = _Trained(model, base, ReaderConfig(max_tokens=section.max_tokens), passages, lookalikes)
     metrics = _finish(trained, workspace, _of_split(golden, "validation"), progress)
     _write_verifier(section, workspace)
     shutil.rmtree(checkpoint.parent, ignore_errors=True)
-    return TrainReaderResult(len(windows), position.step, metrics)
+    return TrainReaderResult(len(exercises.own), position.step, metrics)
 
 
 def _write_verifier(section: TrainReaderParams, workspace: Workspace) -> None:
@@ -101,6 +105,30 @@ class _Trained:
     config: ReaderConfig
     passages: Mapping[str, Passage]
     lookalikes: Lookalikes
+
+
+@dataclass(frozen=True)
+class _Exercises:
+    """What each epoch reads: all windows of the workspace, and a fresh draw from what is rehearsed."""
+
+    own: Sequence[TrainingWindow]
+    rehearsed: Sequence[QaRow]
+    n_rehearsed: int
+    cutter: WindowCutter
+    seed: int
+
+    def epoch(self, number: int) -> list[TrainingWindow]:
+        """The same for the same number."""
+        drawn = np.random.default_rng((self.seed, 4, number)).permutation(len(self.rehearsed))[: self.n_rehearsed]
+        tasks = [rehearsal_task(self.rehearsed[index]) for index in drawn]
+        return [*self.own, *(window for task in tasks for window in training_windows(self.cutter, task)[:1])]
+
+
+def _exercises(params: Params, tasks: Sequence[ReadingTask], cutter: WindowCutter) -> _Exercises:
+    section = params.train_reader
+    own = _windows(tasks, cutter)
+    rehearsed = read_folder(resolve(section.rehearsal)) if section.rehearsal else []
+    return _Exercises(own, rehearsed, round(section.rehearsal_share * len(own)), cutter, params.seed)
 
 
 def _plan(params: Params, n_batches: int) -> TrainingPlan:
@@ -138,10 +166,12 @@ def _windows(tasks: Sequence[ReadingTask], cutter: WindowCutter) -> list[Trainin
 
 def _fingerprint(params: Params, starter: Path | None, tasks: Sequence[ReadingTask]) -> str:
     """What a checkpoint belongs to: other params, starter or exercises must not go on from it."""
+    section = params.train_reader
     content = [
-        params.train_reader.model_dump(mode="json"),
+        section.model_dump(mode="json"),
         params.seed,
         sha256_file(starter / STARTER_FILE) if starter else None,
+        [sha256_file(file) for file in sorted(resolve(section.rehearsal).glob("*.txt"))] if section.rehearsal else [],
         [(task.question, task.content, task.spans) for task in tasks],
     ]
     return hashlib.sha256(json.dumps(content).encode("utf-8")).hexdigest()[:16]

@@ -1,0 +1,81 @@
+"""Texts with questions in plain text files: what a reader rehearses while it is tuned, so that it still reads others.
+
+A file holds one language, `LANG.txt`. A text is its title (`# title`), itself as one line, and its questions
+(`question | answer`, nothing behind the bar where the text does not say); an empty line parts it from the next. Knows
+that form and refuses a line that breaks it, by number. The price: a file is read whole.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from palier.adapters.qa_rows import QaRow
+from palier.domain.documents import Lang, sha256_text
+from palier.domain.reading_tasks import ReadingTask
+from palier.domain.spans import occurrences
+from palier.errors import InputError
+
+
+def read_texts(path: Path) -> Iterator[QaRow]:
+    """The questions of ``path`` in its order; raises InputError naming the first line that is not in the form."""
+    lang: Lang = "fr" if path.stem == "fr" else "en"
+    title, text = "", ""
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            title, text = "", ""
+        elif not title:
+            title = _title(path, number, line)
+        elif not text:
+            text = line.strip()
+        else:
+            question, answer = _question(path, number, line, text)
+            yield _row(lang, title, text, question, answer)
+
+
+def read_folder(folder: Path) -> list[QaRow]:
+    """The questions of all languages' files in ``folder``."""
+    return [row for lang in get_args(Lang) for row in read_texts(folder / f"{lang}.txt")]
+
+
+def rehearsal_task(row: QaRow) -> ReadingTask:
+    """``row`` as an exercise, half of all under the text's title.
+
+    Passages of a workspace stand under a title, and not every text that is read does: both are kept in mind.
+    """
+    content = f"{row.title}\n{row.context}" if int(row.id, 16) % 2 else row.context
+    offset = len(content) - len(row.context)
+    spans = [(s + offset, e + offset) for answer in row.answers for s, e in occurrences(row.context, answer)]
+    return ReadingTask(row.question, content, tuple(spans))
+
+
+def _title(path: Path, number: int, line: str) -> str:
+    if not line.startswith("# "):
+        raise InputError(f"{path} line {number} begins a text, but is no title: {line[:60]!r}. Write `# title`.")
+    return line.removeprefix("# ").strip()
+
+
+def _question(path: Path, number: int, line: str, text: str) -> tuple[str, str]:
+    question, bar, answer = (part.strip() for part in line.partition("|"))
+    if not bar or not question or "|" in answer:
+        raise InputError(
+            f"{path} line {number} is no question with its answer: {line[:60]!r}. Write `question | answer`."
+        )
+    if answer and answer not in text:
+        raise InputError(
+            f"{path} line {number}: {answer!r} does not stand in the text above it. Quote it to the letter."
+        )
+    return question, answer
+
+
+def _row(lang: Lang, title: str, text: str, question: str, answer: str) -> QaRow:
+    passage = f"written {lang} {title}"
+    return QaRow(
+        id=sha256_text(f"{passage}\n{question}")[:16],
+        lang=lang,
+        title=title,
+        passage_id=passage,
+        context=text,
+        question=question,
+        answers=(answer,) if answer else (),
+        answerable=bool(answer),
+    )
