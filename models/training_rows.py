@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from palier.adapters.reading_texts import read_texts
-from palier.domain.documents import sha256_text
+from palier.domain.documents import Lang, sha256_text
 from palier.domain.title_split import title_split
 
 FILES = (
@@ -19,6 +19,7 @@ FILES = (
 )
 
 WRITTEN = Path(__file__).parent / "reading_examples"
+TEXTS: dict[str, Lang] = {"fr.txt": "fr", "en.txt": "en", "fr_more.txt": "fr"}
 
 Row = dict[str, Any]
 
@@ -42,7 +43,7 @@ def written_rows(data: Path) -> list[Row]:
     `reading_examples/README.md` tells their form. A question whose passage is not among the training titles of the
     ``data`` at hand is left out.
     """
-    rows = [asdict(row) for lang in ("fr", "en") for row in read_texts(WRITTEN / f"{lang}.txt")]
+    rows = [asdict(row) for name, lang in TEXTS.items() for row in read_texts(WRITTEN / name, lang)]
     passages = {row["passage_id"]: row for row in read_rows(data, ["train"]) if row["lang"] == "fr"}
     for line in (WRITTEN / "piaf.tsv").read_text(encoding="utf-8").splitlines():
         passage, question, answer = line.split("\t")

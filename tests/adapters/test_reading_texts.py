@@ -23,7 +23,7 @@ def write(folder: Path, lang: str, content: str) -> Path:
 
 
 def test_each_question_comes_with_its_text_and_an_empty_answer_is_none(tmp_path: Path) -> None:
-    rows = list(read_texts(write(tmp_path, "en", TWO)))
+    rows = list(read_texts(write(tmp_path, "en", TWO), "en"))
     assert [(row.title, row.question, row.answers) for row in rows] == [
         ("Bell Rock", "Who built the tower?", ("Robert Stevenson",)),
         ("Bell Rock", "who paid for the tower", ()),
@@ -42,7 +42,7 @@ def test_each_question_comes_with_its_text_and_an_empty_answer_is_none(tmp_path:
 )
 def test_a_line_that_breaks_the_form_is_named(tmp_path: Path, broken: str, told: str) -> None:
     with pytest.raises(InputError, match=r"en\.txt") as caught:
-        list(read_texts(write(tmp_path, "en", broken)))
+        list(read_texts(write(tmp_path, "en", broken), "en"))
     assert told in str(caught.value)
 
 

@@ -4,14 +4,14 @@ from collections import Counter
 
 import pytest
 
-from models.training_rows import WRITTEN
+from models.training_rows import TEXTS, WRITTEN
 from palier.adapters.reading_texts import read_texts
 from palier.domain.title_split import title_split
 
 
-@pytest.mark.parametrize("lang", ["en", "fr"])
-def test_texts_are_in_the_form_and_no_question_is_asked_twice(lang: str) -> None:
-    rows = list(read_texts(WRITTEN / f"{lang}.txt"))
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_are_in_the_form_and_no_question_is_asked_twice(name: str) -> None:
+    rows = list(read_texts(WRITTEN / name, TEXTS[name]))
     assert len({row.passage_id for row in rows}) > 100
     asked = Counter((row.passage_id, row.question) for row in rows)
     assert [question for question, n in asked.items() if n > 1] == []

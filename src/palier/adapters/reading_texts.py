@@ -1,8 +1,8 @@
 """Texts with questions in plain text files: what a reader rehearses while it is tuned, so that it still reads others.
 
-A file holds one language, `LANG.txt`. A text is its title (`# title`), itself as one line, and its questions
-(`question | answer`, nothing behind the bar where the text does not say); an empty line parts it from the next. Knows
-that form and refuses a line that breaks it, by number. The price: a file is read whole.
+A text is its title (`# title`), itself as one line, and its questions (`question | answer`, nothing behind the bar
+where the text does not say); an empty line parts it from the next, and a file holds one language. Knows that form and
+refuses a line that breaks it, by number. The price: a file is read whole.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,8 @@ from palier.domain.spans import occurrences
 from palier.errors import InputError
 
 
-def read_texts(path: Path) -> Iterator[QaRow]:
+def read_texts(path: Path, lang: Lang) -> Iterator[QaRow]:
     """The questions of ``path`` in its order; raises InputError naming the first line that is not in the form."""
-    lang: Lang = "fr" if path.stem == "fr" else "en"
     title, text = "", ""
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
@@ -34,7 +33,7 @@ def read_texts(path: Path) -> Iterator[QaRow]:
 
 def read_folder(folder: Path) -> list[QaRow]:
     """The questions of all languages' files in ``folder``."""
-    return [row for lang in get_args(Lang) for row in read_texts(folder / f"{lang}.txt")]
+    return [row for lang in get_args(Lang) for row in read_texts(folder / f"{lang}.txt", lang)]
 
 
 def rehearsal_task(row: QaRow) -> ReadingTask:
