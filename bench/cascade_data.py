@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from palier.adapters.beliefs.learning import Outcomes
 from palier.adapters.catalogue import load_catalogue, resolve
-from palier.adapters.torch_precision import fast_dtype
 from palier.domain.beliefs import believer
 from palier.domain.beliefs.believer import Seen
 from palier.errors import InputError
@@ -95,7 +94,7 @@ def see(data: Recorded) -> Seen:
 def embed(texts: Sequence[str]) -> Floats:
     """Unit vectors (n, 384) of a frozen MiniLM, kept beside Palier's state by the hash of the texts."""
     digest = hashlib.sha256("\0".join(texts).encode("utf-8")).hexdigest()[:24]
-    kept = Settings().state_dir / "bench" / f"embedding-{digest}.npy"
+    kept = Settings().state_dir / "bench" / f"embedding-float32-{digest}.npy"
     if not kept.is_file():
         vectors = _embed(texts)
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +114,7 @@ def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
     settings = Settings()
     folder = resolve("all-minilm-l6-v2", cache=settings.state_dir / "models", hub_url=settings.hub_url)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=fast_dtype()).eval()
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     vectors = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
     order = np.argsort([len(text) for text in texts], kind="stable")
     for start in range(0, len(texts), BATCH):

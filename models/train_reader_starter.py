@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from training_rows import Row, content_of, read_rows, written_rows
+from training_rows import READ_BEFORE, TEXTS, Row, content_of, read_rows, written_rows
 
 from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
@@ -212,8 +212,8 @@ def train(base: Path, args: argparse.Namespace) -> SpanReader:
     cutter = WindowCutter(base, MAX_TOKENS)
     rng = np.random.default_rng(args.seed)
     rows = [row for row in read_rows(args.data, ["train"]) if place_of(row["title"]) < args.titles_share]
-    if args.written:
-        rows += written_rows(args.data)
+    if args.written is not None:
+        rows += written_rows(args.data, args.written or READ_BEFORE)
     pools = make_pools(rows, cutter, rng, args.unanswerable_share, args.foreign_share)
     held_out = make_pools(read_rows(args.data, ["validation"]), cutter, rng)
     checks: dict[str, Sequence[TrainingWindow]] = {
@@ -291,7 +291,12 @@ def main() -> None:
     )
     parser.add_argument("--foreign-share", type=float, default=1.0, help="of rows beside a passage without the answer")
     parser.add_argument("--titles-share", type=float, default=1.0, help="of training titles, for a learning curve")
-    parser.add_argument("--written", action="store_true", help="read `reading_examples` too")
+    parser.add_argument(
+        "--written",
+        nargs="*",
+        choices=TEXTS,
+        help="read `reading_examples` too: these texts, or those of before",
+    )
     parser.add_argument("--mask-share", type=float, default=0.06, help="passage tokens hidden in training")
     parser.add_argument("--start", type=Path, nargs="*", help="begin from the average of these weights")
     parser.add_argument("--dropout", type=float, default=0.1, help="of states, in training")

@@ -20,6 +20,8 @@ FILES = (
 
 WRITTEN = Path(__file__).parent / "reading_examples"
 TEXTS: dict[str, Lang] = {"fr.txt": "fr", "en.txt": "en", "fr_more.txt": "fr"}
+READ_BEFORE = ("fr.txt", "en.txt")
+"""The texts that the committed starters were trained on."""
 
 Row = dict[str, Any]
 
@@ -37,13 +39,13 @@ def read_rows(folder: Path, splits: Sequence[str]) -> list[Row]:
     return rows
 
 
-def written_rows(data: Path) -> list[Row]:
-    """Rows written for this project, to train on only: texts with questions, and more questions about passages of PIAF.
+def written_rows(data: Path, names: Sequence[str] = READ_BEFORE) -> list[Row]:
+    """Rows written for this project, to train on only: texts of ``names``, and more questions about passages of PIAF.
 
     `reading_examples/README.md` tells their form. A question whose passage is not among the training titles of the
     ``data`` at hand is left out.
     """
-    rows = [asdict(row) for name, lang in TEXTS.items() for row in read_texts(WRITTEN / name, lang)]
+    rows = [asdict(row) for name in names for row in read_texts(WRITTEN / name, TEXTS[name])]
     passages = {row["passage_id"]: row for row in read_rows(data, ["train"]) if row["lang"] == "fr"}
     for line in (WRITTEN / "piaf.tsv").read_text(encoding="utf-8").splitlines():
         passage, question, answer = line.split("\t")

@@ -38,6 +38,8 @@ def test_each_question_comes_with_its_text_and_an_empty_answer_is_none(tmp_path:
         (TWO.replace("# Skerryvore", "Skerryvore"), "line 6 begins a text, but is no title: 'Skerryvore'"),
         (TWO.replace("Who built the tower? |", "Who built the tower?"), "line 3 is no question with its answer"),
         (TWO.replace("| 1844", "| in 1845"), "line 8: 'in 1845' does not stand in the text above it"),
+        (TWO.replace("| 1844", "| 184"), "line 8: '184' does not stand in the text above it, as whole words"),
+        (TWO.replace("# Skerryvore", "# "), "line 6 begins a text, but is no title: '# '"),
     ],
 )
 def test_a_line_that_breaks_the_form_is_named(tmp_path: Path, broken: str, told: str) -> None:
@@ -49,7 +51,7 @@ def test_a_line_that_breaks_the_form_is_named(tmp_path: Path, broken: str, told:
 def test_spans_of_what_is_rehearsed_point_to_the_answer_under_a_title_and_without(tmp_path: Path) -> None:
     write(tmp_path, "en", TWO)
     write(tmp_path, "fr", "# Cordouan\nLe phare fut achevé en 1611.\nQuand fut-il achevé ? | 1611\n")
-    tasks = [rehearsal_task(row) for row in read_folder(tmp_path)]
+    tasks = [rehearsal_task(row) for row in read_folder(tmp_path, ["en.txt", "fr.txt"])]
     assert [[task.content[start:end] for start, end in task.spans] for task in tasks] == [
         ["Robert Stevenson"],
         [],
@@ -57,3 +59,14 @@ def test_spans_of_what_is_rehearsed_point_to_the_answer_under_a_title_and_withou
         ["1611"],
     ]
     assert {"\n" in task.content for task in tasks} == {True, False}
+
+
+def test_only_the_files_that_are_named_are_read_and_none_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, "en", TWO)
+    write(tmp_path, "fr", "no title\n")
+    assert len(read_folder(tmp_path, ["en.txt"])) == 3
+    with pytest.raises(InputError, match="no question in an en"):
+        read_folder(tmp_path, ["model.onnx"])
+    (tmp_path / "fr.txt").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_folder(tmp_path, ["fr.txt"])

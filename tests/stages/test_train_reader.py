@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_cross_encoder import verifier_in
 from palier.adapters.onnx_reader import OnnxReader
+from palier.adapters.reader_windows import WindowCutter
 from palier.adapters.workspace import Workspace, write_jsonl
+from palier.domain.reading_tasks import ReadingTask
 from palier.errors import DataGateError, NotReadyError
 from palier.params import Params, load_params
 from palier.settings import repository_root
@@ -129,6 +132,26 @@ def test_what_is_written_can_be_served(tmp_path: Path) -> None:
         "When does York close?", ["10:30 | York | York closes at 10:30.", "Mondays | Leeds | It rains on Mondays."]
     )
     assert right > wrong
+
+
+def test_each_epoch_rehearses_other_texts_and_the_same_ones_when_it_is_asked_again() -> None:
+    """As many as the workspace's own exercises ask for, or all there are; none where none are named."""
+    params = tiny_params()
+    tasks = [ReadingTask("When does York close?", "York closes at 10:30.", ((15, 20),))] * 3
+    cutter = WindowCutter(resolve(params.train_reader.base), params.train_reader.max_tokens)
+
+    def epoch(number: int, **changes: Any) -> list[tuple[int, ...]]:
+        section = params.train_reader.model_copy(update=changes)
+        changed = params.model_copy(update={"train_reader": section})
+        windows = train_reader.exercises_of(changed, tasks, cutter).epoch(number)
+        return [tuple(window.window.ids) for window in windows]
+
+    first = epoch(0, rehearsal_share=2.0)
+    assert len(first) == 9
+    assert first == epoch(0, rehearsal_share=2.0)
+    assert first[:3] == epoch(1, rehearsal_share=2.0)[:3]
+    assert set(first[3:]).isdisjoint(epoch(1, rehearsal_share=2.0)[3:])
+    assert epoch(0, rehearsal=None) == first[:3]
 
 
 def test_without_a_verifier_its_folder_is_there_and_empty(tmp_path: Path) -> None:

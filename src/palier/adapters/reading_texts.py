@@ -5,7 +5,7 @@ where the text does not say); an empty line parts it from the next, and a file h
 refuses a line that breaks it, by number. The price: a file is read whole.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -19,7 +19,7 @@ from palier.errors import InputError
 def read_texts(path: Path, lang: Lang) -> Iterator[QaRow]:
     """The questions of ``path`` in its order; raises InputError naming the first line that is not in the form."""
     title, text = "", ""
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             title, text = "", ""
         elif not title:
@@ -31,13 +31,20 @@ def read_texts(path: Path, lang: Lang) -> Iterator[QaRow]:
             yield _row(lang, title, text, question, answer)
 
 
-def read_folder(folder: Path) -> list[QaRow]:
-    """The questions of all languages' files in ``folder``."""
-    return [row for lang in get_args(Lang) for row in read_texts(folder / f"{lang}.txt", lang)]
+def read_folder(folder: Path, names: Collection[str]) -> list[QaRow]:
+    """The questions of `en.txt` and `fr.txt` in ``folder``, as far as ``names`` has them.
+
+    Raises InputError where that is nothing.
+    """
+    langs = [lang for lang in get_args(Lang) if f"{lang}.txt" in names]
+    rows = [row for lang in langs for row in read_texts(folder / f"{lang}.txt", lang)]
+    if not rows:
+        raise InputError(f"{folder} has no question in an en.txt or fr.txt (it lists {', '.join(sorted(names))}).")
+    return rows
 
 
 def rehearsal_task(row: QaRow) -> ReadingTask:
-    """``row`` as an exercise, half of all under the text's title.
+    """``row`` of `read_texts` as an exercise, half of all under the text's title.
 
     Passages of a workspace stand under a title, and not every text that is read does: both are kept in mind.
     """
@@ -47,10 +54,18 @@ def rehearsal_task(row: QaRow) -> ReadingTask:
     return ReadingTask(row.question, content, tuple(spans))
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Give a text file in UTF-8.") from error
+
+
 def _title(path: Path, number: int, line: str) -> str:
-    if not line.startswith("# "):
+    title = line.removeprefix("# ").strip()
+    if not line.startswith("# ") or not title:
         raise InputError(f"{path} line {number} begins a text, but is no title: {line[:60]!r}. Write `# title`.")
-    return line.removeprefix("# ").strip()
+    return title
 
 
 def _question(path: Path, number: int, line: str, text: str) -> tuple[str, str]:
@@ -59,9 +74,10 @@ def _question(path: Path, number: int, line: str, text: str) -> tuple[str, str]:
         raise InputError(
             f"{path} line {number} is no question with its answer: {line[:60]!r}. Write `question | answer`."
         )
-    if answer and answer not in text:
+    if answer and not (answer in text and occurrences(text, answer)):
         raise InputError(
-            f"{path} line {number}: {answer!r} does not stand in the text above it. Quote it to the letter."
+            f"{path} line {number}: {answer!r} does not stand in the text above it, as whole words. "
+            "Quote it to the letter."
         )
     return question, answer
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from palier.adapters.catalogue import resolve
+from palier.adapters.catalogue import load_catalogue, resolve
 from palier.adapters.evaluation.answer_measures import Sampling, bleu_of_all, by_language, measures, with_scores
 from palier.adapters.evaluation.blind import BlindPair, BlindResult, read_sheets, write_sheet
 from palier.adapters.evaluation.exam import Exam, Order, exam_of
@@ -321,8 +321,11 @@ class _Evaluation:
 
     def _trained_reader(self, golden: Sequence[Mapping[str, Any]], share: float) -> Path:
         """The folder of a reader that learnt from ``golden`` only; remembered by what it learnt from."""
+        section, known = self._params.train_reader, load_catalogue()
+        names = [name for name in (section.base, section.starter, section.rehearsal) if name]
+        begun = [sorted(known[name].files.items()) for name in names]
         told = [sorted(row["id"] for row in golden if row["split"] == "train"), self._params.seed]
-        key = content_key(*told, self._params.train_reader.model_dump(mode="json"))[:16]
+        key = content_key(*told, section.model_dump(mode="json"), begun)[:16]
         scratch = Workspace(self._exam.place.cache / "evaluation" / "readers" / key)
         if not (scratch.reader / "config.json").is_file():
             write_jsonl(scratch.corpus / "golden.jsonl", golden)

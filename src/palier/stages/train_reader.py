@@ -14,11 +14,12 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from palier.adapters.catalogue import resolve, sha256_file
+from palier.adapters.catalogue import load_catalogue, resolve, sha256_file
 from palier.adapters.corpus_files import load_corpus as load_corpus  # other stages take it from here
 from palier.adapters.feedback_rows import read_examples
 from palier.adapters.int8_export import FLOAT_MODEL
@@ -66,7 +67,7 @@ def run(params: Params, root: Path, progress: Progress) -> TrainReaderResult:
     rows = [*_of_split(golden, "train"), *_of_split(learned, "train")]
     tasks = training_tasks(rows, passages, lookalikes, section.negatives)
     base = resolve(section.base)
-    exercises = _exercises(params, tasks, WindowCutter(base, section.max_tokens))
+    exercises = exercises_of(params, tasks, WindowCutter(base, section.max_tokens))
     starter = resolve(section.starter) if section.starter else None
     model = with_lora(starter_reader(base, starter, params.seed), section.lora_rank, params.seed)
     plan = _plan(params, -(-len(exercises.epoch(0)) // section.batch_size))
@@ -108,8 +109,8 @@ class _Trained:
 
 
 @dataclass(frozen=True)
-class _Exercises:
-    """What each epoch reads: all windows of the workspace, and a fresh draw from what is rehearsed."""
+class Exercises:
+    """What each epoch reads: all windows of the workspace, and ``n_rehearsed`` drawn anew from what is rehearsed."""
 
     own: Sequence[TrainingWindow]
     rehearsed: Sequence[QaRow]
@@ -118,17 +119,21 @@ class _Exercises:
     seed: int
 
     def epoch(self, number: int) -> list[TrainingWindow]:
-        """The same for the same number."""
-        drawn = np.random.default_rng((self.seed, 4, number)).permutation(len(self.rehearsed))[: self.n_rehearsed]
-        tasks = [rehearsal_task(self.rehearsed[index]) for index in drawn]
-        return [*self.own, *(window for task in tasks for window in training_windows(self.cutter, task)[:1])]
+        """The same for the same number. A row whose answer fits no window is passed over for the next one drawn."""
+        order = np.random.default_rng((self.seed, 4, number)).permutation(len(self.rehearsed))
+        tasks = (rehearsal_task(self.rehearsed[index]) for index in order)
+        windows = (window for task in tasks for window in training_windows(self.cutter, task)[:1])
+        return [*self.own, *islice(windows, self.n_rehearsed)]
 
 
-def _exercises(params: Params, tasks: Sequence[ReadingTask], cutter: WindowCutter) -> _Exercises:
+def exercises_of(params: Params, tasks: Sequence[ReadingTask], cutter: WindowCutter) -> Exercises:
+    """``tasks`` of the workspace, with what ``params`` rehearse beside them."""
     section = params.train_reader
     own = _windows(tasks, cutter)
-    rehearsed = read_folder(resolve(section.rehearsal)) if section.rehearsal else []
-    return _Exercises(own, rehearsed, round(section.rehearsal_share * len(own)), cutter, params.seed)
+    if section.rehearsal is None:
+        return Exercises(own, [], 0, cutter, params.seed)
+    rehearsed = read_folder(resolve(section.rehearsal), load_catalogue()[section.rehearsal].files)
+    return Exercises(own, rehearsed, round(section.rehearsal_share * len(own)), cutter, params.seed)
 
 
 def _plan(params: Params, n_batches: int) -> TrainingPlan:
@@ -171,7 +176,7 @@ def _fingerprint(params: Params, starter: Path | None, tasks: Sequence[ReadingTa
         section.model_dump(mode="json"),
         params.seed,
         sha256_file(starter / STARTER_FILE) if starter else None,
-        [sha256_file(file) for file in sorted(resolve(section.rehearsal).glob("*.txt"))] if section.rehearsal else [],
+        sorted(load_catalogue()[section.rehearsal].files.items()) if section.rehearsal else None,
         [(task.question, task.content, task.spans) for task in tasks],
     ]
     return hashlib.sha256(json.dumps(content).encode("utf-8")).hexdigest()[:16]
