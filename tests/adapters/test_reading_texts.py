@@ -1,3 +1,5 @@
+"""Texts with questions, as they are rehearsed: their form, and what breaks it."""
+
 from pathlib import Path
 
 import pytest

@@ -1,3 +1,5 @@
+"""In which precision training computes: the one that the processor has instructions for."""
+
 import pytest
 import torch
 
