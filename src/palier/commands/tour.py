@@ -45,11 +45,11 @@ def run_tour(workspace: WorkspaceOption = None) -> None:
     is_sample = _ensure_workspace(settings)
     say("Services: Elasticsearch, MLflow, the gateway and Airflow (about a minute)")
     services.start(settings)
-    say("The loop through Airflow: documents, index, models, cascade, release (5 to 8 minutes when all is new)")
+    say("The loop through Airflow: documents, index, models, cascade, release (7 to 15 minutes when all is new)")
     run_loop(settings)
     wait_until_ready(settings)
     if is_sample and _bring_second_version(settings):
-        say("Documents version 2: about a tenth of them changed; the loop again (4 to 6 minutes)")
+        say("Documents version 2: about a tenth of them changed; the loop again (6 to 12 minutes)")
         run_loop(settings)
     if Records(settings.database_url).active().rollout is not None:
         say("The second release in shadow, then canary: sample questions are replayed until the gateway decides")
