@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.low_rank import merge_pressed
+from palier.adapters.torch_precision import fast_dtype
 from palier.adapters.workspace import write_json
 from palier.adapters.writer_adapter import both_changes, gguf_of, learnt_change, load_base, with_lora
 from palier.adapters.writer_exam import exam_metrics, replies_of_llama, replies_of_torch, smallest_good
@@ -186,12 +187,12 @@ def test_a_base_without_a_change_comes_back_as_it_was(base: Path, plain: Any, tm
 def test_llama_cpp_writes_what_torch_writes(maker: RowMaker, exported: Path, tuned: Any) -> None:
     """The same greedy replies from the exported file, the heads' rows regrouped, as from the weights themselves.
 
-    Not all: three steps leave near ties, which a processor's own way of adding bytes decides. Rows in a wrong order
-    leave none alike.
+    Not all: three steps leave near ties, which a processor's own way of adding bytes decides, more of them where there
+    are no instructions for it.
     """
     replies = replies_of_llama(LlamaCpp(exported / WRITER_FILE), TASKS, 12)
     wanted = replies_of_torch(tuned, maker, TASKS, 12)
-    assert sum(a == b for a, b in zip(replies, wanted, strict=True)) >= 2
+    assert sum(a == b for a, b in zip(replies, wanted, strict=True)) >= (3 if fast_dtype() is torch.bfloat16 else 2)
     assert all("\n" not in reply for reply in replies)
 
 

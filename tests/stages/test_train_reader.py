@@ -135,7 +135,7 @@ def test_what_is_written_can_be_served(tmp_path: Path) -> None:
 
 
 def test_each_epoch_rehearses_other_texts_and_the_same_ones_when_it_is_asked_again() -> None:
-    """As many as the workspace's own exercises ask for, or all there are; none where none are named."""
+    """As many as the workspace's own exercises ask for; none where none are named."""
     params = tiny_params()
     tasks = [ReadingTask("When does York close?", "York closes at 10:30.", ((15, 20),))] * 3
     cutter = WindowCutter(resolve(params.train_reader.base), params.train_reader.max_tokens)
