@@ -239,7 +239,7 @@ def _told(interval: Interval) -> Metric:
 
 
 def _scorer_metrics(said: Sequence["Answered"], rng: np.random.Generator) -> dict[str, Any]:
-    """AUC and ECE of the scorer over all rungs' answers, and of the reader's margin, which it must beat."""
+    """AUC and ECE (with its part by chance) of the scorer over all rungs' answers; AUC of the margin it must beat."""
     scores, quality = np.concatenate([rung.scores for rung in said]), np.concatenate([rung.quality for rung in said])
     margins = np.array([answer.signals.get("margin", 0.0) for rung in said for answer in rung.answers])
     found = scorer_metrics(scores, quality)
@@ -253,6 +253,7 @@ def _scorer_metrics(said: Sequence["Answered"], rng: np.random.Generator) -> dic
     return {
         "auc": found.get("scorer.auc"),
         "ece": found["scorer.ece"],
+        "ece_by_chance": found["scorer.ece_by_chance"],
         "n": n,
         "auc_of_margin": _told(statistic_interval(n, lambda rows: auc(margins, rows), rng, SAMPLES)),
         "auc_gain_over_margin": _told(gain),

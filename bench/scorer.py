@@ -6,10 +6,10 @@ Measured are the committed starter scorer as it is (`starter`: a fresh workspace
 fifths of articles (`fitted`: a workspace that has golden questions), the one for answers from elsewhere (`outsider`),
 and what a reader knows of itself: its margin, its span's logit, its gap to the second reading. `verifier` is the
 verifier's mark alone, `auc_of_verifier` what it adds to the other numbers. AUC is against "quality of at least one
-half", ECE over ten bins of equal count against quality, both over answers and abstentions together. `domains` leaves
-each file out of the fit, without a starter, and measures on it. `broken_reader` is what scorers that were fitted on the
-sound reader make of one that points where it sees least of an answer, as sure of itself as ever: a rollout sees the
-scores alone.
+half", ECE over ten bins of equal count against quality (beside `ece_by_chance`, which a calibrated scorer would show on
+as many rows), both over answers and abstentions together. `domains` leaves each file out of the fit, without a
+starter, and measures on it. `broken_reader` is what scorers that were fitted on the sound reader make of one that
+points where it sees least of an answer, as sure of itself as ever: a rollout sees the scores alone.
 
 The price: one reader is all that speaks here; agreement between unlike rungs is not measured.
 """
@@ -35,12 +35,12 @@ from palier.adapters.planted_fault import negate_span_head
 from palier.adapters.recent_vectors import RecentVectors
 from palier.adapters.scorer_rows import ScoredRow, answered_rows
 from palier.adapters.scorer_training import fit_head, fold_of
+from palier.domain.calibration import calibration_error, calibration_error_by_chance
 from palier.domain.scoring import ALL_FEATURES, ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
 from palier.domain.title_split import title_split
 from palier.errors import InputError
 from palier.params import Params, load_params
 from palier.settings import repository_root
-from palier.stages.train_scorer import calibration_error
 
 N_FOLDS = 5
 BROKEN_EVERY = 3  # of so many questions one is asked of the broken reader too
@@ -219,6 +219,7 @@ def _judged(scores: Floats, quality: Floats, rng: np.random.Generator, name: str
     found: dict[str, Any] = {"auc": _bootstrapped(_auc, scores, quality, rng)}
     if scores.min() >= 0.0 and scores.max() <= 1.0:
         found["ece"] = _bootstrapped(calibration_error, scores, quality, rng)
+        found["ece_by_chance"] = round(calibration_error_by_chance(scores, quality), 4)
     tell(f"{name}: {found}")
     return found
 

@@ -54,7 +54,6 @@ from palier.domain.spans import occurrences
 MAX_TOKENS = 224
 FOREIGN_SHARE = {"fr": 0.2, "en": 0.15}  # rows beside a passage without the answer, per answerable row
 MASK_ID = 103
-RANK = 64
 SERVED_TOKENS = 320
 WEIGHTS = "weights.safetensors"
 
@@ -179,12 +178,13 @@ def validation_exam(rows: Sequence[Row], rng: np.random.Generator) -> list[ExamQ
     return exam
 
 
-def finish(model: SpanReader, base: Path, out: Path, rows: Sequence[Row], seed: int) -> dict[str, float]:
+def finish(model: SpanReader, base: Path, rows: Sequence[Row], args: argparse.Namespace) -> dict[str, float]:
     """Press the weights, and choose the threshold with what comes back from the pressed file, as `choose_threshold`."""
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(press_reader(model, base, RANK), out / STARTER_FILE)
-    write_json(out / CONFIG, ReaderConfig(max_tokens=SERVED_TOKENS).model_dump())
-    return choose_threshold(base, out, rows, seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_file(press_reader(model, base, args.rank), args.out / STARTER_FILE)
+    config = ReaderConfig(max_tokens=SERVED_TOKENS, kind_weight=args.kind_weight)
+    write_json(args.out / CONFIG, config.model_dump())
+    return choose_threshold(base, args.out, rows, args.seed)
 
 
 def choose_threshold(base: Path, out: Path, rows: Sequence[Row], seed: int) -> dict[str, float]:
@@ -295,7 +295,7 @@ def main() -> None:
         "--written",
         nargs="*",
         choices=TEXTS,
-        help="read `reading_examples` too: these texts, or those of before",
+        help="read `reading_examples` too: these texts, or those of steps 8 to 10",
     )
     parser.add_argument("--mask-share", type=float, default=0.06, help="passage tokens hidden in training")
     parser.add_argument("--start", type=Path, nargs="*", help="begin from the average of these weights")
@@ -304,6 +304,8 @@ def main() -> None:
     parser.add_argument("--check-steps", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--rank", type=int, default=64, help="of each matrix's change; 384 keeps all of it")
+    parser.add_argument("--kind-weight", type=float, default=0.5, help="of the kind head, in the margin")
     parser.add_argument("--finish-only", action="store_true", help="press the weights of --start, or those in --work")
     parser.add_argument("--threshold-only", action="store_true", help="choose it again for the weights in --out")
     args = parser.parse_args()
@@ -312,7 +314,7 @@ def main() -> None:
     if args.threshold_only:
         metrics = choose_threshold(base, args.out, held_out, args.seed)
     else:
-        metrics = finish(trained_reader(base, args), base, args.out, held_out, args.seed)
+        metrics = finish(trained_reader(base, args), base, held_out, args)
     print(json.dumps({name: round(value, 4) for name, value in metrics.items()}, indent=1), flush=True)
 
 

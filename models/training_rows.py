@@ -19,9 +19,15 @@ FILES = (
 )
 
 WRITTEN = Path(__file__).parent / "reading_examples"
-TEXTS: dict[str, Lang] = {"fr.txt": "fr", "en.txt": "en", "fr_more.txt": "fr"}
+TEXTS: dict[str, Lang] = {
+    "fr.txt": "fr",
+    "en.txt": "en",
+    "fr_more.txt": "fr",
+    "fr_later.txt": "fr",
+    "en_later.txt": "en",
+}
 READ_BEFORE = ("fr.txt", "en.txt")
-"""The texts that the committed starters were trained on."""
+"""The texts that the committed verifier was trained on, and the reader's steps 8 to 10."""
 
 Row = dict[str, Any]
 

@@ -124,11 +124,12 @@ def test_answers_do_not_depend_on_the_passages_beside(reader: OnnxReader) -> Non
 
 
 def test_int8_reads_like_float(folder: Path) -> None:
-    """Rounding the weights changes few margins, and by little."""
+    """Rounding changes no answer and hardly a margin; which words stand where nothing answers is open anyway."""
     exam = _exam(_tasks())
     exact, rounded = (sit_exam(OnnxReader(folder, name), exam) for name in (FLOAT_MODEL, "model.onnx"))
-    same = [a.text == b.text for a, b in zip(exact, rounded, strict=True)]
-    assert sum(same) >= 0.8 * len(same)
+    for question, one, other in zip(exam, exact, rounded, strict=True):
+        assert other.margin == pytest.approx(one.margin, abs=0.5)
+        assert not question.answers or other.text == one.text
 
 
 def test_scaling_tokens_changes_no_output_but_what_int8_leaves_of_it(
@@ -173,7 +174,7 @@ def test_the_rung_cites_the_sentence(reader: OnnxReader) -> None:
     assert answer.text == "10:30"
     assert answer.citations[0].quote == "The shop in York closes at 10:30 on Mondays."
     assert answer.cost_nanousd > 0
-    assert set(answer.signals) == {"margin", "null", "second"}
+    assert set(answer.signals) == {"margin", "null", "second", "expected_f1"}
 
 
 def test_what_is_withheld_is_told_to_the_scorer_alone(folder: Path, tmp_path: Path) -> None:

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from palier.adapters.reader_windows import Window, WindowCutter, padded
+from palier.domain.span_choice import choose_spans
 from palier.domain.spans import block_answer
 from palier.errors import IntegrityError, NotReadyError
 
 CONFIG = "config.json"
 MODEL = "model.onnx"
-N_STARTS = 12  # best starts and ends that are paired with each other
 SPANS_PER_PASSAGE = 2
 
 
@@ -43,8 +42,9 @@ class ReaderConfig(BaseModel):
 class Reading:
     """A span that may answer: characters ``start`` to ``end`` of the passage, ``text`` as it would be said.
 
-    ``score`` and ``null_score`` are logits (mean of start and end); their difference is the margin. A block is a
-    whole list or table: its text is the items joined by "; ".
+    ``score`` (of all spans that overlap this one) and ``null_score`` are logits, as means of start and end; their
+    difference is the margin. ``expected_f1`` is what the reader expects of these words if the passage answers at all.
+    A block is a whole list or table: its text is the items joined by "; ".
     """
 
     passage_index: int
@@ -53,6 +53,7 @@ class Reading:
     end: int
     score: float
     null_score: float
+    expected_f1: float
     is_block: bool
 
     @property
@@ -92,10 +93,10 @@ class OnnxReader:
 
     def _read_passage(self, question: str, index: int, content: str) -> list[Reading]:
         found = [
-            self._reading(index, content, window, logits)
+            reading
             for window in self._cutter.windows(question, content)
             if window.in_passage.any()
-            for logits in self._spans(window)
+            for reading in self._read_window(index, content, window)
         ]
         best: list[Reading] = []
         for reading in sorted(found, key=lambda reading: -reading.margin):
@@ -103,62 +104,15 @@ class OnnxReader:
                 best.append(reading)
         return best[:SPANS_PER_PASSAGE]
 
-    def _spans(self, window: Window) -> list["_TokenSpan"]:
+    def _read_window(self, index: int, content: str, window: Window) -> list[Reading]:
         start, end, kind = (out[0] for out in self._session.run(None, dict(padded([window]))))
         is_block = bool(kind[2] > kind[1])
         longest = self.config.block_tokens if is_block else self.config.answer_tokens
-        some = float(np.logaddexp(kind[1], kind[2]))
-        weight = self.config.kind_weight
-        null = float(start[0] + end[0]) / 2 + weight * float(kind[0])
-        return [
-            _TokenSpan(first, last, score + weight * some, null, is_block)
-            for first, last, score in best_spans(start, end, window.in_passage, longest)
-        ]
-
-    def _reading(self, index: int, content: str, window: Window, span: "_TokenSpan") -> Reading:
-        start, end = int(window.offsets[span.first, 0]), int(window.offsets[span.last, 1])
-        text = block_answer(content, start, end) if span.is_block else " ".join(content[start:end].split())
-        return Reading(index, text, start, end, span.score, span.null, span.is_block)
-
-
-@dataclass(frozen=True, slots=True)
-class _TokenSpan:
-    first: int
-    last: int
-    score: float
-    null: float
-    is_block: bool
-
-
-def best_spans(
-    start: NDArray[np.float32], end: NDArray[np.float32], allowed: NDArray[np.bool_], longest: int
-) -> list[tuple[int, int, float]]:
-    """The best two (first token, last token, mean logit) that do not overlap, of at most ``longest`` tokens."""
-    begins = _highest(start, allowed)
-    stops = _highest(end, allowed)
-    spans = [
-        (first, last, float(start[first] + end[last]) / 2)
-        for first in begins
-        for last in stops
-        if first <= last < first + longest
-    ]
-    spans.sort(key=lambda span: -span[2])
-    chosen: list[tuple[int, int, float]] = []
-    for span in spans:
-        if all(span[1] < kept[0] or span[0] > kept[1] for kept in chosen):
-            chosen.append(span)
-    return chosen[:SPANS_PER_PASSAGE] or [_single_token(start, end, allowed)]
-
-
-def _highest(logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> list[int]:
-    places = np.flatnonzero(allowed)
-    return [int(i) for i in places[np.argsort(-logits[places], kind="stable")[:N_STARTS]]]
-
-
-def _single_token(
-    start: NDArray[np.float32], end: NDArray[np.float32], allowed: NDArray[np.bool_]
-) -> tuple[int, int, float]:
-    """Where no best start stands before a best end: the token that is best as both."""
-    places = np.flatnonzero(allowed)
-    token = int(places[np.argmax(start[places] + end[places])])
-    return token, token, float(start[token] + end[token]) / 2
+        some = self.config.kind_weight * float(np.logaddexp(kind[1], kind[2]))
+        null = float(start[0] + end[0]) / 2 + self.config.kind_weight * float(kind[0])
+        readings = []
+        for span in choose_spans(start, end, window.in_passage, longest, SPANS_PER_PASSAGE):
+            first, last = int(window.offsets[span.first, 0]), int(window.offsets[span.last, 1])
+            text = block_answer(content, first, last) if is_block else " ".join(content[first:last].split())
+            readings.append(Reading(index, text, first, last, span.score + some, null, span.expected_f1, is_block))
+        return readings

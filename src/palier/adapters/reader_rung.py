@@ -40,8 +40,8 @@ class ReaderRung:
     def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
         """The best span; an empty text when its margin is below the reader's threshold.
 
-        Signals, all in logits: `margin` (best span minus null), `null` (of its passage), `second` (gap to the best
-        reading that says something else).
+        Signals: `margin` (best span minus null), `null` (of its passage), `second` (gap to the best reading that says
+        something else), all in logits, and `expected_f1` (how far the reader's other candidates agree, 0 to 1).
         """
         used = hits[: self._n_passages]
         started, busy = time.perf_counter(), time.thread_time()
@@ -71,7 +71,12 @@ def _signals(readings: Sequence[Reading], question: Question) -> dict[str, float
     said = normal(best.text, question.lang)
     others = [reading.margin for reading in readings[1:] if normal(reading.text, question.lang) != said]
     second = best.margin - others[0] if others else NO_SECOND
-    return {"margin": best.margin, "null": best.null_score, "second": second}
+    return {
+        "margin": best.margin,
+        "null": best.null_score,
+        "second": second,
+        "expected_f1": best.expected_f1,
+    }
 
 
 def _citation(reading: Reading, hit: Hit) -> Citation:

@@ -31,6 +31,7 @@ BENCHMARKS = (
     "scorer",
     "rounding",
     "tuning",
+    "readers",
 )
 
 
@@ -81,6 +82,7 @@ def bench(
     queries_per_s: Annotated[float | None, typer.Option(help="Questions per second meanwhile (swap).", min=0.1)] = None,
     encoder: Annotated[Path | None, typer.Option(help="An int8 encoder's folder (retrieval, …).")] = None,
     reranker: Annotated[Path | None, typer.Option(help="An int8 reranker's folder (retrieval, scale).")] = None,
+    reader: Annotated[Path | None, typer.Option(help="Another reader's starter folder (readers).")] = None,
     asked_titles: Annotated[
         str | None,
         typer.Option("--titles", "--asked-titles", help="train, validation or test articles (retrieval, answers, …)."),
@@ -99,7 +101,7 @@ def bench(
     """Run the benchmark NAME and write the contract's JSON.
 
     There are retrieval, crosslingual, vectors, answers, cascade, replay, economy, rollout, swap, scale, guard, scorer,
-    rounding, tuning.
+    rounding, tuning, readers.
     """
     if name not in BENCHMARKS:
         raise InputError(f"No benchmark {name!r}. There are: {', '.join(BENCHMARKS)}.")
@@ -122,6 +124,7 @@ def bench(
         "seed": seed,
         "encoder_folder": encoder,
         "reranker_folder": reranker,
+        "other_reader": reader,
         "asked_titles": None if asked_titles == "all" else asked_titles,
         "rungs": rungs,
         "workspaces": workspaces,

@@ -30,11 +30,10 @@ from palier.domain.documents import Lang
 from palier.domain.words import content_words, stems
 from palier.errors import IntegrityError, NotReadyError
 
+RUNG_SIGNALS = ("margin", "null", "second", "expected_f1", "mean_logprob")
+"""What a rung of ours tells with its answer."""
 FEATURES = (
-    "margin",
-    "null",
-    "second",
-    "mean_logprob",
+    *RUNG_SIGNALS,
     "top_score",
     "top_cosine",
     "top_bm25",
@@ -67,8 +66,7 @@ RECENT_PROMISES = 256
 ANY_RUNG = "*"
 """The head for answers that none of our rungs gave: it has seen no signal that only our own rungs have."""
 OWN_SIGNALS = (
-    "margin", "null", "second", "mean_logprob", "top_score", "top_cosine", "top_bm25", "cited_score", "score_gap",
-    *AGREEMENT,
+    *RUNG_SIGNALS, "top_score", "top_cosine", "top_bm25", "cited_score", "score_gap", *AGREEMENT,
 )  # fmt: skip
 _ASKS_NUMBER = re.compile(
     r"\b(how (much|many|long|far|old)|when|what time|price|cost|combien|quand|quelle heure|prix|co[uû]te|tarif)",
@@ -204,7 +202,7 @@ def features(
     read = _words(" ".join(hit.passage.text for hit in hits))
     source = " ".join(hit.passage.content for hit in hits if hit.passage.passage_id in cited) or quote
     values = {
-        **{name: answer.signals.get(name, 0.0) for name in ("margin", "null", "second", "mean_logprob")},
+        **{name: answer.signals.get(name, 0.0) for name in RUNG_SIGNALS},
         "top_score": top.score if top else 0.0,
         "top_cosine": (top.cosine or 0.0) if top else 0.0,
         "top_bm25": math.log1p((top.bm25 or 0.0) if top else 0.0),

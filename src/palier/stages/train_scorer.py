@@ -32,6 +32,7 @@ from palier.adapters.golden_guard import make_guard
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.scorer_training import fit_head, fold_of
 from palier.adapters.workspace import Workspace, write_json, write_text
+from palier.domain.calibration import calibration_error, calibration_error_by_chance
 from palier.domain.scoring import (
     AGREEMENT,
     ALL_FEATURES,
@@ -44,8 +45,6 @@ from palier.domain.scoring import (
 )
 from palier.errors import IntegrityError, NotReadyError
 from palier.params import Params
-
-N_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -115,19 +114,15 @@ def load_outcomes(workspace: Workspace) -> pd.DataFrame:
 
 
 def scorer_metrics(scores: NDArray[np.float64], quality: NDArray[np.float64]) -> dict[str, float]:
-    """AUC against "quality of at least one half", and the expected calibration error against quality."""
+    """AUC against "quality of at least one half", and ECE against quality with its part by chance."""
     good = quality >= 0.5
-    metrics = {"scorer.ece": calibration_error(scores, quality)}
+    metrics = {
+        "scorer.ece": calibration_error(scores, quality),
+        "scorer.ece_by_chance": calibration_error_by_chance(scores, quality),
+    }
     if good.any() and not good.all():
         metrics["scorer.auc"] = float(roc_auc_score(good, scores))
     return metrics
-
-
-def calibration_error(scores: NDArray[np.float64], quality: NDArray[np.float64]) -> float:
-    """ECE over bins of equal count: mean distance between mean score and mean quality, weighted by rows."""
-    bins = np.array_split(np.argsort(scores, kind="stable"), min(N_BINS, max(1, len(scores) // 10)))
-    gaps = [abs(scores[rows].mean() - quality[rows].mean()) * len(rows) for rows in bins if len(rows)]
-    return float(sum(gaps) / len(scores))
 
 
 def fit_scorer(table: pd.DataFrame, params: Params) -> ScorerWeights:

@@ -16,13 +16,13 @@ from sklearn.metrics import accuracy_score, mean_squared_error, precision_score,
 
 from palier.adapters.evaluation.answer_measures import Sampling
 from palier.domain.bootstrap import Interval, statistic_interval
+from palier.domain.calibration import calibration_error, score_bins
 
 Floats = NDArray[np.float64]
 Fit = Callable[[pd.DataFrame], Callable[[pd.DataFrame], Floats]]
 """Learns from outcome rows, and gives back what scores others."""
 
 ACCEPTABLE = 0.5
-N_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,14 @@ class CurvePoint:
 def scorer_measures(scores: Floats, quality: Floats, thresholds: Sequence[float], sampling: Sampling) -> ScorerMeasures:
     """All of it, over the same rows; ValueError without rows."""
     good = quality >= ACCEPTABLE
-    rows = _bins(scores)
+    rows = score_bins(scores)
     return ScorerMeasures(
         n=len(scores),
         share_acceptable=float(good.mean()),
         auc=_auc(scores, good, sampling),
-        ece=statistic_interval(len(scores), lambda i: _ece(scores[i], quality[i]), sampling.rng, sampling.samples),
+        ece=statistic_interval(
+            len(scores), lambda i: calibration_error(scores[i], quality[i]), sampling.rng, sampling.samples
+        ),
         brier=statistic_interval(
             len(scores), lambda i: float(mean_squared_error(quality[i], scores[i])), sampling.rng, sampling.samples
         ),
@@ -111,17 +113,6 @@ def _auc(scores: Floats, good: NDArray[np.bool_], sampling: Sampling) -> Interva
 
     found = statistic_interval(len(scores), auc, sampling.rng, sampling.samples)
     return None if np.isnan(found.value) else found
-
-
-def _bins(scores: Floats) -> list[NDArray[np.int64]]:
-    """Row numbers in bins of equal count by rising score."""
-    n = min(N_BINS, max(1, len(scores) // 10))
-    return [part for part in np.array_split(np.argsort(scores, kind="stable"), n) if len(part)]
-
-
-def _ece(scores: Floats, quality: Floats) -> float:
-    gaps = [abs(scores[part].mean() - quality[part].mean()) * len(part) for part in _bins(scores)]
-    return float(sum(gaps) / len(scores))
 
 
 def _bin(scores: Floats, quality: Floats, sampling: Sampling) -> Bin:

@@ -1,0 +1,32 @@
+"""How far scores that promise a quality lie from what comes, over bins of equal count."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_BINS = 10
+MIN_ROWS_PER_BIN = 10
+
+Floats = NDArray[np.float64]
+
+
+def score_bins(scores: Floats) -> list[NDArray[np.int64]]:
+    """Row numbers by rising score, in at most ten bins of equal count and of ten rows at least."""
+    n_bins = min(N_BINS, max(1, len(scores) // MIN_ROWS_PER_BIN))
+    parts = np.array_split(np.argsort(scores, kind="stable"), n_bins)
+    return [rows for rows in parts if len(rows)]
+
+
+def calibration_error(scores: Floats, quality: Floats) -> float:
+    """ECE: the mean distance of a bin's mean score from its mean quality (both 0 to 1), weighted by rows."""
+    gaps = [abs(scores[rows].mean() - quality[rows].mean()) * len(rows) for rows in score_bins(scores)]
+    return float(sum(gaps) / len(scores))
+
+
+def calibration_error_by_chance(scores: Floats, quality: Floats) -> float:
+    """The ECE to expect of scores that are right in the mean of every bin, since quality scatters about them.
+
+    A normal variable is sqrt(2 / pi) standard deviations away from its mean, on average. An ECE near this is no
+    finding; more rows are the only remedy.
+    """
+    noise = [(quality[rows] - scores[rows]).std() * len(rows) ** 0.5 for rows in score_bins(scores)]
+    return float(sum(noise) * (2 / np.pi) ** 0.5 / len(scores))
