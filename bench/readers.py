@@ -10,7 +10,8 @@ of `bench.paired_readers`, each with the paired difference. The plain head of th
         --threads 1 --rank 384 --kind-weight 0
 
 which is one span head on MiniLM, three epochs of SQuAD 1.1, Natural Questions, PIAF and 1,500 unanswerable rows of
-SQuAD 2.0 on our training titles; its kind head has no say, and its threshold is chosen on validation titles.
+SQuAD 2.0 on our training titles; its kind head has no say in the margin, and its threshold is chosen on
+validation titles.
 
 The price: the other reader's spans are chosen as the product chooses them, by expected F1, and with its scaled int8; a
 plain head elsewhere has neither.
@@ -68,7 +69,8 @@ def run(
             "other": answers_of(_exported(params, other_reader, Path(folder)), exercises, "other reader"),
             "starter": answers_of(OnnxReader(ours), exercises, "starter reader"),
         }
-    results = {"reader_sha256": sha256_file(ours / MODEL), "reader": compared(exercises, said, rng)}
+    hashes = {"starter": sha256_file(ours / MODEL), "other_adapter": sha256_file(other_reader / STARTER_FILE)}
+    results = {"sha256": hashes, "reader": compared(exercises, said, rng)}
     tell(f"{results}")
     return report.write(out, results)
 

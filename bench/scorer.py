@@ -4,12 +4,12 @@
 (passages of the same articles are searched in memory, over two passages, each fourth question over ten as well).
 Measured are the committed starter scorer as it is (`starter`: a fresh workspace), the same fitted on the other four
 fifths of articles (`fitted`: a workspace that has golden questions), the one for answers from elsewhere (`outsider`),
-and what a reader knows of itself: its margin, its span's logit, its gap to the second reading. `verifier` is the
-verifier's mark alone, `auc_of_verifier` what it adds to the other numbers. AUC is against "quality of at least one
-half", ECE over ten bins of equal count against quality (beside `ece_by_chance`, which a calibrated scorer would show on
-as many rows), both over answers and abstentions together. `domains` leaves each file out of the fit, without a
-starter, and measures on it. `broken_reader` is what scorers that were fitted on the sound reader make of one that
-points where it sees least of an answer, as sure of itself as ever: a rollout sees the scores alone.
+and what a reader knows of itself: its margin, its spans' logit, its gap to the second reading, the F1 that it expects.
+`verifier` is the verifier's mark alone, `auc_of_verifier` what it adds to the other numbers. AUC is against "quality of
+at least one half", ECE over ten bins of equal count against quality (beside `ece_by_chance`, which a calibrated scorer
+would show on as many rows), both over answers and abstentions together. `domains` leaves each file out of the fit,
+without a starter, and measures on it. `broken_reader` is what scorers that were fitted on the sound reader make of one
+that points where it sees least of an answer: a rollout sees the scores alone.
 
 The price: one reader is all that speaks here; agreement between unlike rungs is not measured.
 """
@@ -119,6 +119,7 @@ def _results(rows: Sequence[ScoredRow], params: Params, rng: np.random.Generator
         "span_logit": np.array([row.signals.get("margin", -20.0) + row.signals.get("null", 0.0) for row in rows]),
         "verifier": np.array([row.vector[ALL_FEATURES.index("verified")] for row in rows]),
         "gap_to_second": np.array([row.signals.get("second", 0.0) for row in rows]),
+        "expected_f1": np.array([row.signals.get("expected_f1", 0.0) for row in rows]),
     }
     if starter is not None:
         scores["starter"] = np.array([_head(starter, row, READER).predict(row.vector) for row in rows])
@@ -128,7 +129,8 @@ def _results(rows: Sequence[ScoredRow], params: Params, rng: np.random.Generator
     results: dict[str, Any] = {name: _judged(values, quality, rng, name) for name, values in scores.items()}
     best = scores.get("starter", scores["fitted"])
     results["auc_over"] = {
-        name: _difference(best, scores[name], quality, rng) for name in ("reader_margin", "span_logit", "gap_to_second")
+        name: _difference(best, scores[name], quality, rng)
+        for name in ("reader_margin", "span_logit", "gap_to_second", "expected_f1")
     }
     without = scores["fitted_without_verifier"]
     results["auc_of_verifier"] = _difference(scores["fitted_without_starter"], without, quality, rng)

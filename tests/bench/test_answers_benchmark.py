@@ -61,7 +61,7 @@ def test_the_file_holds_the_contract_for_the_titles_and_rungs_that_were_asked(tm
     assert results["reader"]["gold"]["f1"]["value"] > results["best_overlap_sentence"]["gold"]["f1"]["value"]
     assert 0 < results["reader"]["cpu_ms_p50"] <= results["reader"]["cpu_ms_p95"]
     assert results["retrieval"]["hit_at_5"]["n"] == 13
-    assert {"auc", "ece", "auc_of_margin", "auc_gain_over_margin"} <= set(results["scorer"])
+    assert {"auc", "ece", "ece_by_chance", "auc_of_margin", "auc_gain_over_margin"} <= set(results["scorer"])
     with connect(search_url) as client:
         assert not client.indices.get(index="bench-retrieval-*")
 

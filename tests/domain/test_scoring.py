@@ -45,9 +45,9 @@ def named(question: Question, answer: RungAnswer, hits=HITS) -> dict[str, float]
 
 
 def test_features_by_hand():
-    answer = RungAnswer("reader", "£9 today", (CITED,), {"margin": 2.5, "unheard_of": 9.0})
+    answer = RungAnswer("reader", "£9 today", (CITED,), {"margin": 2.5, "expected_f1": 0.8, "unheard_of": 9.0})
     values = named(Question("How much is the Margherita?", "en"), answer)
-    assert values["margin"] == 2.5
+    assert (values["margin"], values["expected_f1"]) == (2.5, 0.8)
     assert (values["null"], values["second"], values["mean_logprob"]) == (0, 0, 0)
     assert (values["top_score"], values["top_cosine"]) == (0.9, 0.7)
     assert values["top_bm25"] == pytest.approx(1.0)

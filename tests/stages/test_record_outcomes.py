@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from bench.replay_endpoint import Endpoint, PriceList, recording_of, run_endpoint
-from palier.adapters.workspace import Workspace, read_json, write_jsonl
+from palier.adapters.outcome_recorder import rung_fingerprint
+from palier.adapters.workspace import Workspace, read_json, write_json, write_jsonl
 from palier.errors import InputError, ParamsError
 from palier.params import Params, load_params, parse_params
 from palier.settings import Settings, repository_root
@@ -126,6 +127,18 @@ def test_nothing_is_asked_twice(endpoint: Endpoint, workspace: Workspace, tmp_pa
     assert (again.n_asked, again.n_remembered) == (0, first.n_asked)
     assert endpoint.total_nanousd == charged
     assert (workspace.outcomes / "outcomes.parquet").read_bytes() == before
+
+
+def test_a_reader_that_withholds_more_is_asked_again(tmp_path: Path) -> None:
+    """What a reader said is remembered by its weights and by its config, where its threshold stands."""
+    params, place = load_params(repository_root() / "params.yaml"), Workspace(tmp_path)
+    place.reader.mkdir(parents=True)
+    (place.reader / "model.onnx").write_bytes(b"weights")
+    told = []
+    for threshold in (0.5, 0.5, 0.7):
+        write_json(place.reader / "config.json", {"null_threshold": threshold})
+        told.append(rung_fingerprint(params, "reader", place))
+    assert told[0] == told[1] != told[2]
 
 
 def test_recorded_outcomes_are_taken_without_asking_anybody(workspace: Workspace, tmp_path: Path) -> None:

@@ -42,9 +42,10 @@ class ReaderConfig(BaseModel):
 class Reading:
     """A span that may answer: characters ``start`` to ``end`` of the passage, ``text`` as it would be said.
 
-    ``score`` (of all spans that overlap this one) and ``null_score`` are logits, as means of start and end; their
-    difference is the margin. ``expected_f1`` is what the reader expects of these words if the passage answers at all.
-    A block is a whole list or table: its text is the items joined by "; ".
+    ``score`` (of all that the window may answer, or for a second reading of what is left of it) and ``null_score`` are
+    logits, as means of start and end; their difference is the margin. ``expected_f1`` is the token F1 that the reader
+    expects of this place if the window answers at all. A block is a whole list or table: its text is the items joined
+    by "; ".
     """
 
     passage_index: int

@@ -97,13 +97,18 @@ def quality(row: Mapping[str, Any], answer: str) -> float:
     return best_f1(answer, row["answers"], row["lang"]) if answer else 0.0
 
 
+READING = 2
+"""Counts up when the same weights begin to read otherwise: what a reader of before said is not remembered then."""
+
+
 def rung_fingerprint(params: Params, name: str, workspace: Workspace) -> str:
-    """What makes a rung answer as it does: its params, its weights, the prompt, the price of a CPU hour."""
+    """What makes a rung answer as it does: its params, its weights and config, the prompt, the price of a CPU hour."""
     rung: RungParams = params.ladder.rungs[name]
     told = rung.model_dump(mode="json", exclude_defaults=True)  # a param that is added later asks nothing again
     parts: dict[str, Any] = {"rung": told, "cpu": params.ladder.cpu_usd_per_hour}
     if rung.kind == "reader":
-        parts["model"] = sha256_file(workspace.reader / "model.onnx")
+        parts["model"] = [sha256_file(workspace.reader / name) for name in ("model.onnx", "config.json")]
+        parts["reading"] = READING
     else:
         parts["prompt"] = params.prompt
     if isinstance(rung, WriterRung):

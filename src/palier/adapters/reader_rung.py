@@ -40,8 +40,8 @@ class ReaderRung:
     def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
         """The best span; an empty text when its margin is below the reader's threshold.
 
-        Signals: `margin` (best span minus null), `null` (of its passage), `second` (gap to the best reading that says
-        something else), all in logits, and `expected_f1` (how far the reader's other candidates agree, 0 to 1).
+        Signals: `margin` (its spans minus null), `null` (of its passage), `second` (gap to the best reading that says
+        something else), all in logits, and `expected_f1` (token F1 to expect of this place, if it answers at all).
         """
         used = hits[: self._n_passages]
         started, busy = time.perf_counter(), time.thread_time()

@@ -87,7 +87,7 @@ class Citation:
 class RungAnswer:
     """What one rung said. An empty ``text`` means "nothing here supports an answer".
 
-    ``signals`` are numbers that the rung knows of itself (reader margin, null score, token log-probability);
+    ``signals`` are numbers that the rung knows of itself (reader margin, expected F1, token log-probability, ...);
     ``withheld`` is what a rung that says nothing would have said, and where it stands: for the scorer, to nobody else.
     """
 

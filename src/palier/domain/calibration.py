@@ -4,14 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 N_BINS = 10
-MIN_ROWS_PER_BIN = 10
+ROWS_PER_BIN = 10
 
 Floats = NDArray[np.float64]
 
 
 def score_bins(scores: Floats) -> list[NDArray[np.int64]]:
-    """Row numbers by rising score, in at most ten bins of equal count and of ten rows at least."""
-    n_bins = min(N_BINS, max(1, len(scores) // MIN_ROWS_PER_BIN))
+    """Row numbers by rising score, in bins of equal count: ten, or as many as have ten rows each, or one."""
+    n_bins = min(N_BINS, max(1, len(scores) // ROWS_PER_BIN))
     parts = np.array_split(np.argsort(scores, kind="stable"), n_bins)
     return [rows for rows in parts if len(rows)]
 
@@ -26,7 +26,13 @@ def calibration_error_by_chance(scores: Floats, quality: Floats) -> float:
     """The ECE to expect of scores that are right in the mean of every bin, since quality scatters about them.
 
     A normal variable is sqrt(2 / pi) standard deviations away from its mean, on average. An ECE near this is no
-    finding; more rows are the only remedy.
+    finding; more rows are the only remedy. Rows count as independent: where several answer one question, or ask about
+    one article, chance does more.
     """
-    noise = [(quality[rows] - scores[rows]).std() * len(rows) ** 0.5 for rows in score_bins(scores)]
+    noise = [_deviation(quality[rows] - scores[rows]) * len(rows) ** 0.5 for rows in score_bins(scores)]
     return float(sum(noise) * (2 / np.pi) ** 0.5 / len(scores))
+
+
+def _deviation(values: Floats) -> float:
+    """The sample's standard deviation; 0 of a single value."""
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0

@@ -16,10 +16,10 @@ N_ENDS = 12
 
 @dataclass(frozen=True, slots=True)
 class LikelySpan:
-    """Tokens ``first`` to ``last``, which speak for all candidates that overlap them.
+    """Tokens ``first`` to ``last``, which stand for all candidates that earlier spans left over.
 
     ``score`` is half the logarithm of what those weigh together, exp(start + end) each: the unit is that of a mean of
-    two logits. ``expected_f1`` is the token F1 (0 to 1) to expect if one of the candidates is the answer.
+    two logits. ``expected_f1`` is the token F1 (0 to 1) to expect if one of them is the answer.
     """
 
     first: int
@@ -31,7 +31,8 @@ class LikelySpan:
 def choose_spans(
     start: NDArray[np.float32], end: NDArray[np.float32], allowed: NDArray[np.bool_], longest: int, count: int
 ) -> list[LikelySpan]:
-    """At most ``count`` spans that do not overlap, best expected F1 first; what one speaks for is gone for the next.
+    """At most ``count`` spans that do not overlap; each next one is chosen as if all that touches an earlier one were
+    wrong, so that scores fall.
 
     ``start`` and ``end`` are logits of each token, ``allowed`` says which ones may be answered with (one at least), and
     no span is longer than ``longest`` tokens.
@@ -40,29 +41,28 @@ def choose_spans(
     common = np.minimum(last[:, None], last) - np.maximum(first[:, None], first) + 1
     length = last - first + 1
     agreement = 2 * np.maximum(common, 0) / (length[:, None] + length)
-    shares = np.exp(logits - np.logaddexp.reduce(logits))
-    left = np.ones(len(logits), dtype=np.bool_)
+    left = np.arange(len(logits))
     spans: list[LikelySpan] = []
-    while left.any() and len(spans) < count:
-        expected = np.where(left, agreement @ (shares * left), -1.0)
-        best = int(np.argmax(expected))
-        spoken_for = left & (common[best] > 0)
-        score = float(np.logaddexp.reduce(logits[spoken_for])) / 2
-        spans.append(LikelySpan(int(first[best]), int(last[best]), score, float(expected[best])))
-        left &= ~spoken_for
+    while len(left) and len(spans) < count:
+        mass = np.logaddexp.reduce(logits[left])
+        expected = agreement[np.ix_(left, left)] @ np.exp(logits[left] - mass)
+        best = left[np.argmax(expected)]
+        spans.append(LikelySpan(int(first[best]), int(last[best]), float(mass) / 2, float(expected.max())))
+        left = left[common[best, left] <= 0]
     return spans
 
 
 def _candidates(
     start: NDArray[np.float32], end: NDArray[np.float32], allowed: NDArray[np.bool_], longest: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """First and last tokens of the best starts paired with the best ends, and the sum of their logits."""
+    """First and last tokens of the best starts paired with the best ends, and the sum of their logits.
+
+    Each of these tokens is also a candidate alone, so that there is one where no best start stands before a best end.
+    """
     places = np.flatnonzero(allowed)
     starts, ends = (places[np.argsort(-logits[places], kind="stable")[:N_ENDS]] for logits in (start, end))
     first, last = (side.ravel() for side in np.meshgrid(starts, ends, indexing="ij"))
     fits = (first <= last) & (last < first + longest)
-    if not fits.any():  # no best start stands before a best end: the token that is best as both
-        first = last = places[[np.argmax(start[places] + end[places])]]
-        fits = np.ones(1, dtype=np.bool_)
-    first, last = first[fits], last[fits]
+    alone = np.setxor1d(starts, ends)  # what is in both is paired with itself already
+    first, last = np.concatenate([first[fits], alone]), np.concatenate([last[fits], alone])
     return first, last, start[first].astype(np.float64) + end[last]
