@@ -68,6 +68,7 @@ def workspace(tmp_path: Path) -> Workspace:
     place = Workspace(tmp_path)
     place.reader.mkdir(parents=True)
     (place.reader / "model.onnx").write_bytes(b"weights")
+    (place.reader / "config.json").write_text("{}", encoding="utf-8")
     return place
 
 

@@ -50,7 +50,9 @@ def test_a_dearer_rung_is_scored_beside_the_answers_of_cheaper_ones_where_they_a
     right = table["correct"].to_numpy() == 1.0
     gaps = {}
     for hears in (False, True):
-        scores = predict_scores(fit_scorer(table, params_without_starter(hear_earlier=hears)), table)
+        scores = predict_scores(
+            fit_scorer(table, params_without_starter(hear_earlier=hears, regularisation=20.0)), table
+        )
         gaps[hears] = scores[large & right].mean() - scores[large & ~right].mean()
     assert gaps[True] > 0.3 > gaps[False]
 
