@@ -14,9 +14,9 @@ from palier.settings import repository_root
 from palier.stages.train_scorer import fit_scorer, predict_scores, vectors_of
 
 
-def params_without_starter(*, hear_earlier: bool = False) -> Params:
+def params_without_starter(**others: float) -> Params:
     loaded = load_params(repository_root() / "params.yaml")
-    section = loaded.train_scorer.model_copy(update={"starter": None, "hear_earlier": hear_earlier})
+    section = loaded.train_scorer.model_copy(update={"starter": None, "hear_earlier": False, **others})
     return loaded.model_copy(update={"train_scorer": section})
 
 
