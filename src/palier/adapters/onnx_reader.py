@@ -59,7 +59,7 @@ class Reading:
 
     @property
     def margin(self) -> float:
-        """Log-odds of the span against "no answer here", up to calibration."""
+        """Log-odds of "the answer is here" against "no answer here", up to calibration."""
         return self.score - self.null_score
 
 
