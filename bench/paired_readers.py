@@ -8,17 +8,19 @@ little too narrow.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.report import QaRow, every, metric
+from bench.report import QaRow, Report, every, metric, read_qa
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.qa_rows import passage_of
 from palier.adapters.reader_rung import ReaderRung
 from palier.domain.answering import Hit, Question, RungAnswer
 from palier.domain.text_metrics import best_f1
-from palier.domain.title_split import title_split
+from palier.domain.title_split import Split, title_split
+from palier.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,21 @@ class Exercise:
     question: Question
     hits: tuple[Hit, ...]
     answers: tuple[str, ...]
+
+
+def read_gold(
+    data: Sequence[Path], report: Report, split: Split, n: int | None, rng: np.random.Generator
+) -> list[Exercise]:
+    """`gold_exercises` of the files ``data``, which ``report`` will name; raises InputError where there are none."""
+    rows: list[QaRow] = []
+    for path in data:
+        read = read_qa(path)
+        report.add_data(path, len(read))
+        rows += read
+    exercises = gold_exercises(rows, split, n, rng)
+    if not exercises:
+        raise InputError(f"No row asks about a {split} article (see palier.domain.title_split).")
+    return exercises
 
 
 def gold_exercises(rows: Sequence[QaRow], split: str, n: int | None, rng: np.random.Generator) -> list[Exercise]:

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from bench.exported_models import exported_reader
-from bench.paired_readers import answers_of, compared, gold_exercises
-from bench.report import QaRow, Report, read_qa, tell
+from bench.paired_readers import answers_of, compared, read_gold
+from bench.report import Report, tell
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_reader import MODEL, OnnxReader
 from palier.domain.title_split import Split
@@ -34,7 +34,7 @@ from palier.errors import InputError
 from palier.params import Params, load_params
 from palier.settings import repository_root
 
-STARTER_FILE = "adapter.safetensors"
+STARTER_FILE = "adapter.safetensors"  # as in `reader_adapter`, which imports torch
 
 
 def run(
@@ -55,14 +55,7 @@ def run(
     params = load_params(repository_root() / "params.yaml")
     rng = np.random.default_rng(seed)
     report = Report("readers", {"max_questions": max_questions, "asked_titles": asked_titles, "seed": seed})
-    rows: list[QaRow] = []
-    for path in data:
-        read = read_qa(path)
-        report.add_data(path, len(read))
-        rows += read
-    exercises = gold_exercises(rows, asked_titles, max_questions, rng)
-    if not exercises:
-        raise InputError(f"No row asks about a {asked_titles} article (see palier.domain.title_split).")
+    exercises = read_gold(data, report, asked_titles, max_questions, rng)
     ours = exported_reader(params)
     with tempfile.TemporaryDirectory() as folder:
         said = {

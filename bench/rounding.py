@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from bench.paired_readers import Exercise, answers_of, compared, gold_exercises, quality_of
-from bench.report import QaRow, Report, read_qa, tell
+from bench.paired_readers import Exercise, answers_of, compared, quality_of, read_gold
+from bench.report import Report, tell
 from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
 from palier.adapters.onnx_reader import OnnxReader
@@ -50,14 +50,7 @@ def run(
     params = load_params(repository_root() / "params.yaml")
     rng = np.random.default_rng(seed)
     report = Report("rounding", {"max_questions": max_questions, "asked_titles": asked_titles, "seed": seed})
-    rows: list[QaRow] = []
-    for path in data:
-        read = read_qa(path)
-        report.add_data(path, len(read))
-        rows += read
-    exercises = gold_exercises(rows, asked_titles, max_questions, rng)
-    if not exercises:
-        raise InputError(f"No row asks about a {asked_titles} article (see palier.domain.title_split).")
+    exercises = read_gold(data, report, asked_titles, max_questions, rng)
     with tempfile.TemporaryDirectory() as folder:
         results = _measured(params, exercises, Path(folder), rng)
     return report.write(out, results)

@@ -1,5 +1,6 @@
 """Two readers are asked the same questions; one that is no reader is refused before anything is asked."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from bench.readers import run
 from palier.adapters.catalogue import resolve
+from palier.adapters.workspace import write_json
 from palier.errors import InputError
 from tests.bench.test_scorer_benchmark import rows_of, write
 
@@ -15,9 +17,9 @@ from tests.bench.test_scorer_benchmark import rows_of, write
 def test_a_reader_does_not_differ_from_itself_but_by_its_threshold(tmp_path: Path) -> None:
     """The starter against a copy that never withholds: the same words, and more of them said."""
     other = Path(shutil.copytree(resolve("reader-starter"), tmp_path / "other"))
-    config = (other / "config.json").read_text(encoding="utf-8")
-    (other / "config.json").write_text(
-        config.replace('"null_threshold": ', '"null_threshold": -1000'), encoding="utf-8"
+    write_json(
+        other / "config.json",
+        json.loads((other / "config.json").read_text(encoding="utf-8")) | {"null_threshold": -1000.0},
     )
     data = write(tmp_path / "a.jsonl", rows_of("test", 12) + rows_of("train", 5))
     content = run([data], tmp_path / "o.json", other_reader=other, max_questions=None)
