@@ -4,7 +4,8 @@
 and what the quantiser made of it; windows, search for spans and thresholds are the product's, so that rounding is the
 only difference. `reader` is the starter of `params.yaml` with the gold passage of public questions (`--titles`, else
 test articles): F1 and the rest of `bench.paired_readers`, each with the paired difference. `verifier` is the AUC of its
-marks on what the int8 reader said ("quality of at least one half"), both on the same answers.
+marks on what the int8 reader said ("quality of at least one half"), both on the same answers. `speed` is what rounding
+is for: processor time over two passages of 175 tokens, beside torch (`bench.reader_speed`); null without such passages.
 
 The price: the encoder is not here; what rounding does to it shows in `bench retrieval`, on rankings.
 """
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from bench.paired_readers import Exercise, answers_of, compared, quality_of, read_gold
+from bench.reader_speed import reader_speed
 from bench.report import Report, tell
 from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
@@ -64,6 +66,7 @@ def _measured(params: Params, exercises: Sequence[Exercise], folder: Path, rng: 
         "int8": answers_of(OnnxReader(rounded), exercises, "int8 reader"),
     }
     results: dict[str, Any] = {"reader": compared(exercises, said, rng)}
+    results["speed"] = reader_speed(params, rounded, exercises, rng)
     if params.train_reader.verifier is not None:
         tell("export the verifier, float and int8")
         folders = _exported_verifier(params, folder / "verifier")

@@ -20,7 +20,17 @@ def test_float_and_int8_read_the_same_questions_and_hardly_differ(tmp_path: Path
     assert reader["quality"]["change"]["n"] == 24
     assert reader["f1_without_threshold"]["int8"]["value"] > 0.5
     assert abs(reader["f1_without_threshold"]["change"]["value"]) < 0.3
+    assert content["results"]["speed"] is None
     assert content["results"]["verifier"]["auc"]["change"]["n"] == 24
+
+
+@pytest.mark.model
+def test_speed_is_told_where_passages_are_long_enough(tmp_path: Path) -> None:
+    rows = [row | {"context": " ".join([row["context"]] * 20)} for row in rows_of("test", 3)]
+    speed = run([write(tmp_path / "a.jsonl", rows)], tmp_path / "o.json")["results"]["speed"]
+    assert set(speed) == {"en"}
+    assert speed["en"]["ours_cpu_ms"]["n"] == len(rows)
+    assert 0 < speed["en"]["ratio"]["low"] <= speed["en"]["ratio"]["value"]
 
 
 def test_files_without_a_test_article_are_refused(tmp_path: Path) -> None:
