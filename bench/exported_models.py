@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.report import tell
 from palier.adapters.catalogue import load_catalogue, resolve
+from palier.adapters.golden_guard import STARTER
 from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
 from palier.errors import InputError
 from palier.params import Params, TrainEncoderParams
@@ -80,6 +81,11 @@ def exported_verifier(params: Params) -> OnnxCrossEncoder | None:
     if name is None:
         return None
     return OnnxCrossEncoder(_exported_cross_encoder("verifiers", base, name))
+
+
+def exported_guard_classifier(params: Params) -> OnnxCrossEncoder:
+    """The classifier of `guard-starter`, a change of the encoder's base."""
+    return OnnxCrossEncoder(_exported_cross_encoder("guards", params.train_encoder.base, STARTER))
 
 
 def _exported_cross_encoder(kind: str, base: str, name: str) -> Path:

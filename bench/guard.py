@@ -4,7 +4,8 @@
 `models/guard_examples/unseen`: families and topics that no weight was fitted on and no threshold was chosen with (and
 written after the lists of words were closed). Honest are the questions of the QA files' test articles (of each article
 group's own passages, searched in memory), and the honest examples of that folder, which speak of rules, theft and
-insults as customers do. Measured is the guard of `models/guard-starter` with its own thresholds, whole: text and topic.
+insults as customers do. Measured is the guard of `models/guard-starter` with its own thresholds, whole: text (with its
+classifier, where it has one) and topic.
 
 The price: a few hundred attacks by one hand. Whoever attacks for a living will find others.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.exported_models import exported_encoder
+from bench.exported_models import exported_encoder, exported_guard_classifier
 from bench.report import QaRow, Report, metric, percentile, read_qa, tell
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.golden_guard import GUARD_FILE, STARTER
@@ -68,7 +69,7 @@ def run(data: Sequence[Path], out: Path, *, max_questions: int | None = 400, see
     report = Report("guard", told)
     rows = _read(data, report)
     examples = read_examples(repository_root() / "models" / "guard_examples" / "unseen", rng)
-    guard = Guard(weights, encoder)
+    guard = Guard(weights, encoder, exported_guard_classifier(params) if weights.classifier else None)
     results: dict[str, Any] = {
         "guard": _measured(_guarded(guard), rows, examples, encoder, weight, max_questions, rng),
         "keywords": _measured(_by_keywords, rows, examples, encoder, weight, max_questions, rng),

@@ -1,14 +1,16 @@
 """Makes the committed guard out of hand-written examples and public questions; run it to make it again.
 
-    python models/train_guard_starter.py --data DIR --encoder FOLDER --out models/guard-starter
+    python models/train_guard_starter.py --data DIR --encoder FOLDER --classifier FOLDER --out models/guard-starter
 
 ``--data`` is the folder of question sets (their questions are honest), ``--encoder`` the starter encoder as int8 ONNX.
 The first half is fitted on `models/guard_examples` and on questions of training articles and `reading_examples`. Its
 threshold is the least that refuses at most ``--refused`` of the questions of other such articles, which it was not
 fitted on, and at most ``--refused-alike`` of the honest examples, judged by weights that saw neither their family nor
-their topic. The second half is fitted on pools of validation articles, with their own questions and with others; its
-threshold refuses ``--refused-topic`` of the own ones, each judged by weights that saw nothing of its pool. Test
-articles are not read. Nothing needs torch.
+their topic. With ``--classifier`` (int8 ONNX of what `train_guard_classifier.py` made) these are the ones of fold 0,
+which it has not learnt from either, and on them it is fitted how far each of both is believed. The second half is
+fitted on pools of validation articles, with their own questions and with others; its threshold refuses
+``--refused-topic`` of the own ones, each judged by weights that saw nothing of its pool. Test articles are not read.
+Nothing needs torch.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -21,29 +23,43 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from training_rows import Row, read_rows, written_rows
 
 from palier.adapters.guard_training import (
+    CLASSES,
     AttackModel,
     Example,
+    Folds,
     Recipe,
     as_weights,
     attack_scores,
     fit_attack,
     fit_topic,
+    folds_of,
     read_examples,
     threshold_for,
     topic_rows,
     unseen_scores,
     with_carriers,
 )
+from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.question_pools import Pool, hits_of, pools_of
 from palier.adapters.recent_vectors import RecentVectors
 from palier.adapters.workspace import write_text
 from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage, sha256_text
-from palier.domain.guarding import ATTACKS, HONEST, LANGUAGES, GuardWeights, off_topic_score
+from palier.domain.guarding import (
+    ATTACKS,
+    HONEST,
+    LANGUAGES,
+    GuardWeights,
+    TextClassifier,
+    log_odds,
+    off_topic_score,
+)
 from palier.domain.scoring import TextEncoder
 from palier.params import load_params
 from palier.settings import repository_root
@@ -52,6 +68,13 @@ POOL_PASSAGES = 25
 ARTICLE = "article "
 STRANGERS = 40
 """Questions of other pools that each pool is asked."""
+HELD_OUT_FOLD = 0
+"""Of families, topics and articles: the classifier has not learnt from it."""
+
+
+def folds_of_examples(folder: Path) -> Folds:
+    """Folds of all families and topics of ``folder``; they depend on nothing else."""
+    return folds_of(read_examples(folder, np.random.default_rng(0), n_topics=1_000))
 
 
 def honest_questions(rows: Sequence[Row], n: int, rng: np.random.Generator) -> list[Example]:
@@ -151,14 +174,41 @@ class Scored:
     examples: Sequence[Example]
     scores: NDArray[np.float64]
 
+    @property
+    def attacks(self) -> NDArray[np.bool_]:
+        """Which of the texts are attacks."""
+        return np.array([example.kind != HONEST for example in self.examples])
+
     def of(self, lang: Lang, kind: str) -> NDArray[np.float64]:
         """Scores of the hand-written texts of a language and kind."""
         own = [e.lang == lang and e.kind == kind and not e.family.startswith(ARTICLE) for e in self.examples]
         return self.scores[np.array(own)]
 
 
+def held_out_fold(
+    examples: Sequence[Example], seen: Sequence[Example], folds: Folds, encoder: TextEncoder, recipe: Recipe
+) -> tuple[GuardWeights, list[Example]]:
+    """Linear weights that saw nothing of HELD_OUT_FOLD, and its texts."""
+    learn, test = folds.splits(examples, HELD_OUT_FOLD)
+    weights = as_weights(fit_attack([*learn, *seen], encoder, recipe))
+    return weights, [example for example in test if example.kind in CLASSES]
+
+
+def shares_of(linear: Scored, classifier: TextClassifier) -> tuple[float, float, float]:
+    """`GuardWeights.classifier` by logistic regression on texts that neither model has learnt from."""
+    marks = [float(classifier.score(example.lang, [example.text])[0]) for example in linear.examples]
+    rows = np.column_stack([log_odds(linear.scores), marks])
+    model = LogisticRegression(class_weight="balanced").fit(rows, linear.attacks)
+    share, other = model.coef_[0]
+    return round(float(share), 4), round(float(other), 4), round(float(model.intercept_[0]), 4)
+
+
 def attack_thresholds(
-    weights: GuardWeights, public: Sequence[Example], left_out: Scored, encoder: TextEncoder, recipe: Recipe
+    weights: GuardWeights,
+    public: Sequence[Example],
+    left_out: Scored,
+    judges: tuple[TextEncoder, TextClassifier | None],
+    recipe: Recipe,
 ) -> dict[Lang, float]:
     """By language, what refuses no more than the recipe allows of ``public`` questions and of look-alikes left out.
 
@@ -166,7 +216,7 @@ def attack_thresholds(
     """
     thresholds: dict[Lang, float] = {}
     for lang in LANGUAGES:
-        asked = attack_scores(weights, [example for example in public if example.lang == lang], encoder)
+        asked = attack_scores(weights, [example for example in public if example.lang == lang], *judges)
         alike = left_out.of(lang, HONEST)
         least = max(threshold_for(asked, recipe.refused), threshold_for(alike, recipe.refused_alike))
         refused = {
@@ -179,10 +229,23 @@ def attack_thresholds(
     return thresholds
 
 
+def auc_by_kind(left_out: Scored) -> dict[str, float]:
+    """AUC of each kind of attack against honest examples of its language."""
+    found = {}
+    for lang in LANGUAGES:
+        honest = left_out.of(lang, HONEST)
+        for kind in ATTACKS:
+            own = left_out.of(lang, kind)
+            labels = np.repeat([0, 1], [len(honest), len(own)])
+            found[f"{lang}.{kind}"] = round(float(roc_auc_score(labels, np.concatenate([honest, own]))), 4)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True, help="the starter encoder as int8 ONNX")
+    parser.add_argument("--classifier", type=Path, help="int8 ONNX of the classifier whose weights lie in --out")
     parser.add_argument("--examples", type=Path, default=Path(__file__).parent / "guard_examples")
     parser.add_argument("--out", type=Path, required=True, help="guard.json goes here")
     parser.add_argument("--honest", type=int, default=1000, help="public and written questions of each language")
@@ -202,13 +265,23 @@ def main() -> None:
     asked = [*read_rows(args.data, ["train"]), *written_rows(args.data)]
     honest = honest_questions(asked, args.honest, rng)
     seen = [example for example in honest if not is_held_out(example)]
-    left_out = Scored(*unseen_scores(examples, seen, encoder, recipe))
+    public = [example for example in honest if is_held_out(example)]
+    classifier, shares = (OnnxCrossEncoder(args.classifier) if args.classifier else None), None
+    if classifier is None:
+        left_out = Scored(*unseen_scores(examples, seen, encoder, recipe))
+    else:
+        fold, unread = held_out_fold(examples, seen, folds_of_examples(args.examples), encoder, recipe)
+        texts = [*unread, *public]
+        shares = shares_of(Scored(texts, attack_scores(fold, texts, encoder)), classifier)
+        fold = fold.model_copy(update={"classifier": shares})
+        left_out = Scored(unread, attack_scores(fold, unread, encoder, classifier))
+        print(json.dumps({"shares": shares, "left_out": auc_by_kind(left_out)}), flush=True)
     found = pools(read_rows(args.data, ["validation"]), rng, args.pool_questions)
     dense_weight = load_params(repository_root() / "params.yaml").retrieval.dense_weight
     table = topic_table(found, examples, encoder, dense_weight, rng)
     attack = fit_attack([*examples, *seen], encoder, recipe)
-    weights = as_weights(attack, fit_topic(table.rows, table.off))
-    least = attack_thresholds(weights, [e for e in honest if is_held_out(e)], left_out, encoder, recipe)
+    weights = as_weights(attack, fit_topic(table.rows, table.off)).model_copy(update={"classifier": shares})
+    least = attack_thresholds(weights, public, left_out, (encoder, classifier), recipe)
     topic = topic_thresholds(table, attack, args.refused_topic)
     weights = weights.model_copy(update={"attack_threshold": least, "topic_threshold": topic})
     write_text(args.out / "guard.json", weights.model_dump_json() + "\n")

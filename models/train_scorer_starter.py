@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from training_rows import read_rows
 
-from palier.adapters.onnx_cross_encoder import verifier_in
+from palier.adapters.onnx_cross_encoder import cross_encoder_in
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.recent_vectors import RecentVectors
@@ -72,7 +72,7 @@ def main() -> None:
     questions = sample(read_rows(args.data, ["validation"]), args.questions, np.random.default_rng(args.seed))
     encoder = RecentVectors(OnnxEncoder(args.encoder), size=100_000)
     params = load_params(repository_root() / "params.yaml")
-    rows = answered_rows(questions, params, OnnxReader(args.reader), encoder, verifier_in(args.verifier), tell)
+    rows = answered_rows(questions, params, OnnxReader(args.reader), encoder, cross_encoder_in(args.verifier), tell)
     heads = {
         answered: {rung: head_of(rows, answered, rung, args.regularisation) for rung in (READER, ANY_RUNG)}
         for answered in (True, False)

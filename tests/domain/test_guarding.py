@@ -1,10 +1,13 @@
 """The guard: what it looks at, what it leaves alone, and that weights of another make are refused."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from ask_pieces import CountEncoder, hit
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from palier.domain.answering import Question, Turn
 from palier.domain.guarding import (
@@ -135,6 +138,45 @@ def test_weights_of_other_features_or_of_another_encoder_are_refused():
         Guard(weights().model_copy(update={"mean": (0.0,) * WIDTH}), CountEncoder())
     with pytest.raises(IntegrityError, match="dimensions"):
         Guard(weights().model_copy(update={"weights": ((0.0,) * (WIDTH + 1),) * 4}), CountEncoder())
+
+
+class Reads:
+    """A classifier that knows one word, and is asked by language."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+
+    def score(self, lang: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([5.0 if self._word in text and lang == "en" else -5.0 for text in texts], dtype=np.float32)
+
+
+def test_a_classifier_is_believed_as_far_as_the_weights_say() -> None:
+    question = Question("What does a stolen margherita cost?", "en")
+    heard = weights().model_copy(update={"classifier": (1.0, 2.0, 0.0)})
+    assert Guard(heard, CountEncoder(), Reads("stolen")).judge(question).refuses
+    assert not Guard(heard, CountEncoder(), Reads("painted")).judge(question).refuses
+    assert not Guard(heard, CountEncoder(), Reads("stolen")).judge(Question(question.text, "fr")).refuses
+    assert not Guard(weights(), CountEncoder(), Reads("stolen")).judge(question).refuses  # weights that know of none
+    unheard = weights().model_copy(update={"classifier": (1.0, 0.0, 0.0)})
+    alone = guard().judge(question).score
+    assert Guard(unheard, CountEncoder(), Reads("stolen")).judge(question).score == pytest.approx(alone, abs=1e-6)
+
+
+def test_an_attack_that_only_the_classifier_sees_is_found_behind_many_sentences() -> None:
+    heard = weights().model_copy(update={"classifier": (1.0, 2.0, 0.0)})
+
+    class ReadsShortOnes(Reads):
+        def score(self, lang: str, texts: Sequence[str]) -> NDArray[np.float32]:
+            return super().score(lang, [text if len(text) < 40 else "" for text in texts])
+
+    text = "What does a margherita cost with ham? I pay with a stolen card. And when do you open tomorrow?"
+    assert Guard(heard, CountEncoder(), ReadsShortOnes("stolen")).judge(Question(text, "en")).refuses
+
+
+def test_weights_that_want_a_classifier_are_refused_without_one() -> None:
+    heard = weights().model_copy(update={"classifier": (1.0, 1.0, 0.0)})
+    with pytest.raises(IntegrityError, match="train-scorer"):
+        Guard(heard, CountEncoder())
 
 
 def test_weights_keep_their_verdicts_through_json():

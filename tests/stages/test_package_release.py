@@ -10,6 +10,7 @@ import pytest
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.runtime import load_release, read_manifest, verify_bundle
 from palier.adapters.workspace import Workspace, write_json, write_text
+from palier.domain.answering import Question
 from palier.domain.guarding import LANGUAGES, N_PLAIN, TOPIC, GuardWeights
 from palier.domain.scoring import ALL_FEATURES, ScorerWeights
 from palier.domain.suspicious_words import LEXICAL
@@ -135,6 +136,22 @@ def test_a_release_carries_its_guard_and_one_without_loads_none(workspace: Path,
     without = package_release.run(open_door, workspace, git_sha="abc", now=NOW)
     assert load_release(without.bundle, settings_of(tmp_path)).guard is None
     assert without.manifest.release_id != made.manifest.release_id
+
+
+def test_a_guard_with_a_classifier_carries_it(workspace: Path, tmp_path: Path):
+    place = Workspace(workspace)
+    write_tiny_reranker(place.guard, ["price"])
+    heard = small_guard_of(place.encoder).model_copy(update={"classifier": (1.0, 1.0, 0.0)})
+    write_text(place.guard / "guard.json", heard.model_dump_json())
+    made = package_release.run(params_of(), workspace, git_sha="abc", now=NOW)
+    files = {"guard.json", *package_release.CROSS_ENCODER_FILES}
+    assert verify_bundle(made.bundle).models["guard"].files.keys() == files
+    guard = load_release(made.bundle, settings_of(tmp_path)).guard
+    assert guard is not None
+    assert not guard.judge(Question("What is the price?", "en")).refuses
+    (made.bundle / "models" / "guard" / "model.onnx").unlink()
+    with pytest.raises(IntegrityError, match="guard"):
+        load_release(made.bundle, settings_of(tmp_path))
 
 
 def test_a_guard_that_was_never_made_names_the_stage_that_makes_it(workspace: Path):

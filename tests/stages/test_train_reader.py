@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from palier.adapters.catalogue import resolve
-from palier.adapters.onnx_cross_encoder import verifier_in
+from palier.adapters.onnx_cross_encoder import cross_encoder_in
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.reader_windows import WindowCutter
 from palier.adapters.workspace import Workspace, write_jsonl
@@ -128,7 +128,7 @@ def test_what_is_written_can_be_served(tmp_path: Path) -> None:
     assert reader.read("When does York close?", ["York closes at 10:30."])
     names = {path.name for path in (Workspace(root).reader).iterdir()}
     assert names == {"model.onnx", "tokenizer.json", "config.json", "adapter", "metrics.json"}
-    right, wrong = verifier_in(Workspace(root).verifier).score(
+    right, wrong = cross_encoder_in(Workspace(root).verifier).score(
         "When does York close?", ["10:30 | York | York closes at 10:30.", "Mondays | Leeds | It rains on Mondays."]
     )
     assert right > wrong
@@ -160,7 +160,7 @@ def test_without_a_verifier_its_folder_is_there_and_empty(tmp_path: Path) -> Non
     write_tiny_reranker(Workspace(root).verifier, ["york"])  # of an earlier run
     train_reader.run(tiny_params(), root, lambda *_: None)
     assert Workspace(root).verifier.is_dir()
-    assert verifier_in(Workspace(root).verifier) is None
+    assert cross_encoder_in(Workspace(root).verifier) is None
 
 
 def test_a_training_set_without_answers_is_refused(tmp_path: Path) -> None:

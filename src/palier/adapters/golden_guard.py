@@ -1,11 +1,14 @@
-"""The guard that a workspace releases: the starter's weights, with thresholds that its own golden questions bear.
+"""The guard that a workspace releases: the starter's weights and classifier, with thresholds that its own golden
+questions bear.
 
 Golden questions are honest by definition: where the starter would refuse more of a language's validation questions
 than `guard.max_refused`, its threshold rises until it does not. It never falls: a hundred questions say little of what
 strangers will try.
 """
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 
 from palier.adapters.catalogue import resolve
 from palier.adapters.guard_training import threshold_for
+from palier.adapters.onnx_cross_encoder import cross_encoder_in
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.workspace import Workspace, write_text
 from palier.domain.answering import Question
@@ -25,17 +29,21 @@ GUARD_FILE = "guard.json"
 
 
 def make_guard(params: Params, workspace: Workspace) -> dict[str, float]:
-    """Write models/guard/guard.json; what share of golden questions is refused (by split), empty without a guard.
+    """Write models/guard: guard.json, and the classifier as int8 ONNX where the starter has one.
 
-    Raises IntegrityError when the workspace's encoder has other dimensions than the starter was made for.
+    What comes back is the share of golden questions that is refused, by split; empty without a guard. Raises
+    IntegrityError when the workspace's encoder, or its base, is another than the starter was made for.
     """
-    workspace.guard.mkdir(parents=True, exist_ok=True)  # DVC waits for the folder, also where nothing guards
+    shutil.rmtree(workspace.guard, ignore_errors=True)
+    workspace.guard.mkdir(parents=True)  # DVC waits for the folder, also where nothing guards
     if not params.guard.enabled:
         return {}
     path = resolve(STARTER) / GUARD_FILE
     weights = GuardWeights.model_validate_json(path.read_text(encoding="utf-8"))
+    if weights.classifier is not None:
+        export_classifier(params.train_encoder.base, workspace.guard)
     queries = pd.read_parquet(workspace.outcomes / "queries.parquet")
-    guard = Guard(weights, OnnxEncoder(workspace.encoder))
+    guard = Guard(weights, OnnxEncoder(workspace.encoder), cross_encoder_in(workspace.guard))
     attack = np.array(
         [_suspicion(guard, text, lang) for text, lang in zip(queries["query"], queries["lang"], strict=True)]
     )
@@ -49,6 +57,13 @@ def make_guard(params: Params, workspace: Workspace) -> dict[str, float]:
     refused = _refused(raised, attack, topic, langs)
     splits = queries["split"].to_numpy(dtype=str)
     return {f"guard.refused.{name}": float(refused[splits == name].mean()) for name in np.unique(splits)}
+
+
+def export_classifier(base: str, folder: Path) -> None:
+    """Write the starter's classifier, a change of the catalogue's ``base``, into ``folder`` as int8 ONNX."""
+    from palier.adapters.torch_cross_encoder import export_cross_encoder, starter_cross_encoder
+
+    export_cross_encoder(starter_cross_encoder(resolve(base), resolve(STARTER)), resolve(base), folder)
 
 
 def raise_thresholds(

@@ -27,6 +27,7 @@ from palier.domain.guarding import (
     TOPIC,
     Guard,
     GuardWeights,
+    TextClassifier,
     attack_features,
     standardised,
     topic_features,
@@ -208,9 +209,11 @@ def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(round(float(value), 5) for value in values)
 
 
-def attack_scores(weights: GuardWeights, examples: Sequence[Example], encoder: TextEncoder) -> NDArray[np.float64]:
-    """1 - P(honest) of each text, as the gateway would say it (its worst window)."""
-    guard = Guard(weights, encoder)
+def attack_scores(
+    weights: GuardWeights, examples: Sequence[Example], encoder: TextEncoder, classifier: TextClassifier | None = None
+) -> NDArray[np.float64]:
+    """P(attack) of each text, as the gateway would say it (its worst window)."""
+    guard = Guard(weights, encoder, classifier)
     return np.array([guard.suspicion([example.text], example.lang)[1] for example in examples])
 
 

@@ -1,10 +1,11 @@
 """Judges how well texts fit a question, question and text read together by an int8 cross-encoder.
 
-Both judges are of this form: the reranker (does this passage answer it?) and the verifier (is this claim a right
-answer?). No torch is needed where it runs, and one thread is used, since requests run side by side. Which texts are
-judged, and what becomes of the marks, is decided by who asks. Pairs go through
-one by one: int8 activations share one scale per batch, so in a batch a mark would move with its neighbours, and
-batches are no faster on one thread. The price: of a pair past ``max_tokens`` the passage's end is not read.
+Three judges are of this form: the reranker (does this passage answer it?), the verifier (is this claim a right
+answer?), and the guard's classifier, which is told a language and reads a question (is it an attack?). No torch is
+needed where it runs, and one thread is used, since requests run side by side. Which texts are judged, and what becomes
+of the marks, is decided by who asks. Pairs go through one by one: int8 activations share one scale per batch, so in a
+batch a mark would move with its neighbours, and batches are no faster on one thread. The price: of a pair past
+``max_tokens`` the passage's end is not read.
 """
 
 from collections.abc import Sequence
@@ -56,7 +57,8 @@ class OnnxCrossEncoder:
         if missing:
             raise NotReadyError(
                 f"{folder} lacks {', '.join(missing)}: run `palier train-encoder` with a train_encoder.reranker (or "
-                "`palier train-reader` with a train_reader.verifier), or fetch the release again."
+                "`palier train-reader` with a train_reader.verifier, `palier train-scorer` with guard.enabled), or "
+                "fetch the release again."
             )
         config = _read_config(folder / CONFIG)
         self._cutter = PairCutter(folder, config.max_tokens)
@@ -83,8 +85,8 @@ def reranker_for(params: RetrievalParams, folder: Path) -> OnnxCrossEncoder | No
     return OnnxCrossEncoder(folder) if params.reranks else None
 
 
-def verifier_in(folder: Path) -> OnnxCrossEncoder | None:
-    """The verifier of ``folder``; None where `train-reader` was told of none."""
+def cross_encoder_in(folder: Path) -> OnnxCrossEncoder | None:
+    """The cross-encoder of ``folder``; None where the stage that fills it was told of none."""
     return OnnxCrossEncoder(folder) if (folder / MODEL).is_file() else None
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from palier.adapters.beliefs.store import BELIEFS_FILE, load_believer
 from palier.adapters.catalogue import resolve, verify_files
 from palier.adapters.heavy_rung import HeavyRung, heavy_client
-from palier.adapters.onnx_cross_encoder import reranker_for, verifier_in
+from palier.adapters.onnx_cross_encoder import cross_encoder_in, reranker_for
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import MODEL as READER_FILE
 from palier.adapters.onnx_reader import OnnxReader
@@ -88,7 +88,7 @@ def load_release(bundle: Path, settings: Settings) -> LoadedRelease:
         manifest=manifest,
         retriever=_load_retriever(manifest, encoder, models / "reranker", settings),
         rungs=load_rungs(manifest.ladder, models, manifest.prompt, settings),
-        scorer=LearnedScorer(weights, recent, verifier_in(models / "verifier"), _load_believer(models / "scorer")),
+        scorer=LearnedScorer(weights, recent, cross_encoder_in(models / "verifier"), _load_believer(models / "scorer")),
         encoder=recent,
         guard=_load_guard(manifest, models / "guard", recent),
     )
@@ -102,7 +102,8 @@ def _load_believer(folder: Path) -> Believer | None:
 def _load_guard(manifest: Manifest, folder: Path, encoder: TextEncoder) -> Guard | None:
     if manifest.guard is None or not manifest.guard.enabled:
         return None
-    return Guard(GuardWeights.model_validate_json((folder / "guard.json").read_text(encoding="utf-8")), encoder)
+    weights = GuardWeights.model_validate_json((folder / "guard.json").read_text(encoding="utf-8"))
+    return Guard(weights, encoder, cross_encoder_in(folder))
 
 
 def _load_retriever(manifest: Manifest, encoder: OnnxEncoder, reranker_folder: Path, settings: Settings) -> Retriever:

@@ -1,19 +1,20 @@
 """The guard: before any rung is asked, is this a question for us?
 
 Two small models in plain numbers. The first reads the text alone (the sentence vector that retrieval needs anyway,
-its words and their pieces, and signs on its surface) and knows injection, fraud and abuse. The second looks at what was
-retrieved: a question that no passage is near, in meaning or in words, is off topic; what is on topic is thus said by
-the team's documents and not by our samples. Both thresholds come with the weights; nothing here can run code.
+its words and their pieces, and signs on its surface) and knows injection, fraud and abuse; a classifier that reads the
+words in their order may stand beside it, and both are believed as far as the weights say. The second model looks at
+what was retrieved: a question that no passage is near, in meaning or in words, is off topic; what is on topic is thus
+said by the team's documents and not by our samples. Both thresholds come with the weights; nothing here can run code.
 
-The price: it knows kinds of requests, not intentions. A polite fraud passes, and the answer then still rests on
-passages; that the passages themselves may hold orders is not its business but the prompt's.
+The price: it knows kinds of requests by examples. A fraud of a kind that nobody wrote down may pass, and the answer
+then still rests on passages; that the passages themselves may hold orders is not its business but the prompt's.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,10 +77,17 @@ class Verdict:
         return self.kind is not None
 
 
+class TextClassifier(Protocol):
+    """Logits of being an attack, float32 of shape (len(texts),); ``lang`` is the texts' language."""
+
+    def score(self, lang: str, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
 class GuardWeights(BaseModel):
     """`guard.json`: both models. ``weights`` has one row for each of honest and ATTACKS, over LEXICAL (standardised by
     ``mean`` and ``scale``), hashed words, hashed pieces and the encoder's dimensions; ``topic_weights`` one number for
-    each of TOPIC.
+    each of TOPIC. ``classifier``, where one is to be heard, weighs the log-odds of the first model, those of the
+    classifier, and one.
 
     Thresholds are by language: a text is refused at that probability or more.
     """
@@ -96,6 +104,7 @@ class GuardWeights(BaseModel):
     topic_scale: tuple[float, ...]
     topic_weights: tuple[float, ...]
     topic_bias: float
+    classifier: tuple[float, float, float] | None = None
     attack_threshold: Mapping[Lang, float]
     topic_threshold: Mapping[Lang, float]
 
@@ -103,8 +112,10 @@ class GuardWeights(BaseModel):
 class Guard:
     """The runtime of `GuardWeights`. Safe to use from several threads."""
 
-    def __init__(self, weights: GuardWeights, encoder: TextEncoder) -> None:
-        """Raises IntegrityError for weights of other features, or of an encoder with other dimensions."""
+    def __init__(self, weights: GuardWeights, encoder: TextEncoder, classifier: TextClassifier | None = None) -> None:
+        """Raises IntegrityError for weights of other features, of an encoder with other dimensions, or that want a
+        classifier where there is none.
+        """
         made_for = (weights.lexical, weights.topic, weights.buckets, len(weights.mean))
         if made_for != (LEXICAL, TOPIC, (BUCKETS, PIECE_BUCKETS), len(LEXICAL)):
             raise IntegrityError(
@@ -118,8 +129,14 @@ class Guard:
                 f"The guard reads vectors of {n_dense} dimensions, the encoder gives {dimensions}. Take the encoder "
                 "that it was made for, or set guard.enabled to false."
             )
+        if weights.classifier is not None and classifier is None:
+            raise IntegrityError(
+                "The guard's thresholds were chosen with a classifier, and none lies beside its weights. Make the "
+                "guard again: `palier train-scorer`."
+            )
         self.weights = weights
         self._encoder = encoder
+        self._classifier = classifier
         self._numbers = _Numbers(weights)
 
     def judge(self, question: Question) -> Verdict:
@@ -138,12 +155,15 @@ class Guard:
         return Verdict("off_topic" if score >= self.weights.topic_threshold.get(question.lang, 1.0) else None, score)
 
     def suspicion(self, texts: Sequence[str], lang: Lang) -> tuple[Kind, float]:
-        """The likeliest attack over all windows of ``texts``, and 1 - P(honest) of that window."""
+        """The likeliest attack over all windows of ``texts``, and the probability, 0 to 1, that its window is one."""
         pieces = [piece for text in texts for piece in windows(text)]
-        rows = attack_features(pieces, [lang] * len(pieces), self._encoder)
-        chances = self._numbers.attack(rows)
-        worst = chances[int((1.0 - chances[:, 0]).argmax())]
-        return ATTACKS[int(worst[1:].argmax())], float(1.0 - worst[0])
+        chances = self._numbers.attack(attack_features(pieces, [lang] * len(pieces), self._encoder))
+        suspicions = 1.0 - chances[:, 0]
+        if self._classifier is not None and self.weights.classifier is not None:
+            marks = np.asarray(self._classifier.score(lang, pieces), dtype=np.float64)
+            suspicions = believed(suspicions, marks, self.weights.classifier)
+        worst = int(suspicions.argmax())
+        return ATTACKS[int(chances[worst, 1:].argmax())], float(suspicions[worst])
 
 
 def said_by_user(question: Question) -> list[str]:
@@ -169,6 +189,22 @@ class _Numbers:
         logits = with_standard_signs(rows, mean, scale) @ weights.T + bias
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def believed(
+    suspicions: NDArray[np.float64], marks: NDArray[np.float64], shares: tuple[float, float, float]
+) -> NDArray[np.float64]:
+    """Probabilities of an attack, (n,), from the linear model's and from the classifier's logits, as
+    `GuardWeights.classifier` weighs them.
+    """
+    logits = shares[0] * log_odds(suspicions) + shares[1] * marks + shares[2]
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0))))
+
+
+def log_odds(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of probabilities, held within 1e-6 of 0 and 1."""
+    held = np.clip(chances, 1e-6, 1.0 - 1e-6)
+    return np.asarray(np.log(held / (1.0 - held)))
 
 
 def off_topic_score(weights: GuardWeights, row: NDArray[np.float64], question: Question) -> float:

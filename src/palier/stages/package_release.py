@@ -30,7 +30,7 @@ SERVED: Files = {
 CROSS_ENCODER_FILES = ("model.onnx", "tokenizer.json", "config.json")
 """Of the reranker, served only where some language reranks, and of the verifier, where there is one."""
 GUARD_FILES = ("guard.json",)
-"""Served where `guard.enabled`."""
+"""Served where `guard.enabled`, with CROSS_ENCODER_FILES where the guard has a classifier."""
 WRITER_FILES = (WRITER_FILE, CONFIG)
 """Served only where a writer stands on the ladder that was tuned; else its base comes from the catalogue."""
 
@@ -103,7 +103,8 @@ def _served(params: Params, ladder: LadderParams, workspace: Workspace) -> Files
                 f"guard.enabled is true, but {workspace.guard / GUARD_FILES[0]} is not there. Run "
                 "`palier train-scorer`, which makes it, or set guard.enabled to false."
             )
-        served["guard"] = GUARD_FILES
+        has_classifier = (workspace.guard / CROSS_ENCODER_FILES[0]).is_file()
+        served["guard"] = (*GUARD_FILES, *CROSS_ENCODER_FILES) if has_classifier else GUARD_FILES
     if not retrieval.reranks:
         return served
     missing = [name for name in CROSS_ENCODER_FILES if not (workspace.reranker / name).is_file()]

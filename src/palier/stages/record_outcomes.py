@@ -17,7 +17,7 @@ from palier.adapters.feedback_labels import record_labels, write_labels
 from palier.adapters.feedback_rows import read_labels
 from palier.adapters.heavy_rung import heavy_client
 from palier.adapters.judge import Judge, Pair
-from palier.adapters.onnx_cross_encoder import reranker_for, verifier_in
+from palier.adapters.onnx_cross_encoder import cross_encoder_in, reranker_for
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.outcome_recorder import Recorder, outcome_row, query_row
 from palier.adapters.recorded_outcomes import RecordedOutcome, RecordedOutcomes, read_recorded
@@ -102,7 +102,7 @@ def _ask(
     retriever = _retriever(params, workspace, settings, encoder)
     asked = _retrieve(params, workspace, retriever, progress)
     rungs = load_rungs(params.ladder, workspace.models, params.prompt, settings)
-    recorder = Recorder(params, workspace, encoder, verifier_in(workspace.verifier))
+    recorder = Recorder(params, workspace, encoder, cross_encoder_in(workspace.verifier))
     rows: list[dict[str, Any]] = []
     languages: dict[str, tuple[str, ...]] = {}
     left_out: dict[str, str] = {}
@@ -177,7 +177,7 @@ def _take(
         )
     found = read_recorded(workspace.root / files.outcomes, workspace.root / files.queries, params.ladder)
     labels, judged = _labels(params, workspace, settings, found)
-    verifier = verifier_in(workspace.verifier)
+    verifier = cross_encoder_in(workspace.verifier)
     rows = []
     for done, one in enumerate(found.outcomes, start=1):
         label = labels.get((one.item.row["id"], one.answer.rung))

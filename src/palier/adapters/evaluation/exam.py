@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from palier.adapters.evaluation.own_index import own_index, read_questions
 from palier.adapters.evaluation.tables import outcome_table
-from palier.adapters.onnx_cross_encoder import reranker_for, verifier_in
+from palier.adapters.onnx_cross_encoder import cross_encoder_in, reranker_for
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.outcome_recorder import Recorder
 from palier.adapters.runtime import load_rungs
@@ -102,7 +102,7 @@ class _Examiner:
         self._order = order
         self._progress = progress
         self._encoder = OnnxEncoder(place.encoder)
-        self._recorder = Recorder(params, place, self._encoder, verifier_in(place.verifier))
+        self._recorder = Recorder(params, place, self._encoder, cross_encoder_in(place.verifier))
 
     def golden(self, test: pd.DataFrame, training: pd.DataFrame) -> Exam:
         """The golden test questions, with recorded answers."""
