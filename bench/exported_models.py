@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.report import tell
 from palier.adapters.catalogue import load_catalogue, resolve
-from palier.adapters.golden_guard import STARTER
+from palier.adapters.golden_guard import BASE, STARTER, export_classifier
 from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
 from palier.errors import InputError
 from palier.params import Params, TrainEncoderParams
@@ -83,9 +83,9 @@ def exported_verifier(params: Params) -> OnnxCrossEncoder | None:
     return OnnxCrossEncoder(_exported_cross_encoder("verifiers", base, name))
 
 
-def exported_guard_classifier(params: Params) -> OnnxCrossEncoder:
-    """The classifier of `guard-starter`, a change of the encoder's base."""
-    return OnnxCrossEncoder(_exported_cross_encoder("guards", params.train_encoder.base, STARTER))
+def exported_guard_classifier() -> OnnxCrossEncoder:
+    """The classifier of `guard-starter`."""
+    return OnnxCrossEncoder(_kept("guards", [BASE, STARTER], export_classifier))
 
 
 def _exported_cross_encoder(kind: str, base: str, name: str) -> Path:

@@ -69,7 +69,7 @@ def run(data: Sequence[Path], out: Path, *, max_questions: int | None = 400, see
     report = Report("guard", told)
     rows = _read(data, report)
     examples = read_examples(repository_root() / "models" / "guard_examples" / "unseen", rng)
-    guard = Guard(weights, encoder, exported_guard_classifier(params) if weights.classifier else None)
+    guard = Guard(weights, encoder, exported_guard_classifier() if weights.classifier else None)
     results: dict[str, Any] = {
         "guard": _measured(_guarded(guard), rows, examples, encoder, weight, max_questions, rng),
         "keywords": _measured(_by_keywords, rows, examples, encoder, weight, max_questions, rng),

@@ -2,7 +2,7 @@
 
     python models/train_guard_classifier.py --data DIR --work DIR --out models/guard-starter
 
-A cross-encoder (`palier.adapters.torch_cross_encoder`) reads a language's name and a text and says how likely it is an
+A cross-encoder (`palier.adapters.torch_cross_encoder`) reads a language's code and a text and says how likely it is an
 attack. It begins where the starter encoder stands, pressed to the rank that is kept; the embeddings stay as they are.
 Each epoch fills the patterns of `guard_examples` with other topics, drops some accents and letters, and holds a sample
 of the public and written questions of training articles. Families and topics of fold 0 and a third of the articles are
@@ -29,10 +29,16 @@ from train_guard_starter import HELD_OUT_FOLD, folds_of_examples, honest_questio
 from training_rows import read_rows, written_rows
 
 from palier.adapters.catalogue import resolve
+from palier.adapters.golden_guard import BASE
 from palier.adapters.guard_training import CLASSES, Example, Folds, read_examples, with_carriers
 from palier.adapters.low_rank import merge_pressed, press
 from palier.adapters.onnx_cross_encoder import PairCutter
-from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder
+from palier.adapters.torch_cross_encoder import (
+    CrossEncoder,
+    bare_cross_encoder,
+    export_cross_encoder,
+    starter_cross_encoder,
+)
 from palier.adapters.torch_encoder import load_encoder
 from palier.adapters.torch_precision import autocast
 from palier.domain.guarding import ATTACKS, HONEST, LANGUAGES
@@ -54,9 +60,9 @@ def start(base: Path, encoder: Path, args: argparse.Namespace) -> CrossEncoder:
 
 def drawn_epoch(folder: Path, asked: Sequence[Example], folds: Folds, rng: np.random.Generator) -> list[Example]:
     """Patterns with one topic each, some injections behind an honest question, and public questions."""
-    examples = with_carriers(read_examples(folder, rng, n_topics=1), rng)
-    learn, _ = folds.splits(examples, HELD_OUT_FOLD)
-    return [noisy(example, rng) for example in (*learn, *asked) if example.kind in CLASSES]
+    learn, _ = folds.splits(read_examples(folder, rng, n_topics=1), HELD_OUT_FOLD)
+    texts = [*with_carriers(learn, rng), *asked]
+    return [noisy(example, rng) for example in texts if example.kind in CLASSES]
 
 
 def noisy(example: Example, rng: np.random.Generator) -> Example:
@@ -157,7 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--examples", type=Path, default=Path(__file__).parent / "guard_examples")
-    parser.add_argument("--work", type=Path, required=True, help="full weights go here")
+    parser.add_argument("--work", type=Path, required=True, help="full weights go here, and int8 ONNX")
     parser.add_argument("--out", type=Path, required=True, help="adapter.safetensors and config.json go here")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--honest", type=int, default=1000, help="public and written questions an epoch and language")
@@ -172,10 +178,11 @@ def main() -> None:
     parser.add_argument("--press-only", action="store_true", help="write --out from the weights in --work")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    base = resolve("all-minilm-l6-v2")
+    base = resolve(BASE)
     if not args.press_only:
         train(args, start(base, resolve("encoder-starter"), args), PairCutter(base))
     press_weights(args, base)
+    export_cross_encoder(starter_cross_encoder(base, args.out), base, args.work / "int8")
 
 
 if __name__ == "__main__":

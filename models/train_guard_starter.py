@@ -5,12 +5,12 @@
 ``--data`` is the folder of question sets (their questions are honest), ``--encoder`` the starter encoder as int8 ONNX.
 The first half is fitted on `models/guard_examples` and on questions of training articles and `reading_examples`. Its
 threshold is the least that refuses at most ``--refused`` of the questions of other such articles, which it was not
-fitted on, and at most ``--refused-alike`` of the honest examples, judged by weights that saw neither their family nor
-their topic. With ``--classifier`` (int8 ONNX of what `train_guard_classifier.py` made) these are the ones of fold 0,
-which it has not learnt from either, and on them it is fitted how far each of both is believed. The second half is
-fitted on pools of validation articles, with their own questions and with others; its threshold refuses
-``--refused-topic`` of the own ones, each judged by weights that saw nothing of its pool. Test articles are not read.
-Nothing needs torch.
+fitted on, and at most ``--refused-alike`` of the honest examples of fold 0, judged by linear weights that saw neither
+their family nor their topic and by the classifier (``--classifier``: its int8 ONNX, which `train_guard_classifier.py`
+leaves in its work folder), which has not learnt from them either. How far each of both is believed is fitted there too:
+three numbers, on the texts that choose the threshold. The second half is fitted on pools of validation articles, with
+their own questions and with others; its threshold refuses ``--refused-topic`` of the own ones, each judged by weights
+that saw nothing of its pool. Test articles are not read. Nothing needs torch.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -41,7 +41,6 @@ from palier.adapters.guard_training import (
     read_examples,
     threshold_for,
     topic_rows,
-    unseen_scores,
     with_carriers,
 )
 from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
@@ -57,6 +56,7 @@ from palier.domain.guarding import (
     LANGUAGES,
     GuardWeights,
     TextClassifier,
+    linear_suspicions,
     log_odds,
     off_topic_score,
 )
@@ -174,11 +174,6 @@ class Scored:
     examples: Sequence[Example]
     scores: NDArray[np.float64]
 
-    @property
-    def attacks(self) -> NDArray[np.bool_]:
-        """Which of the texts are attacks."""
-        return np.array([example.kind != HONEST for example in self.examples])
-
     def of(self, lang: Lang, kind: str) -> NDArray[np.float64]:
         """Scores of the hand-written texts of a language and kind."""
         own = [e.lang == lang and e.kind == kind and not e.family.startswith(ARTICLE) for e in self.examples]
@@ -186,19 +181,30 @@ class Scored:
 
 
 def held_out_fold(
-    examples: Sequence[Example], seen: Sequence[Example], folds: Folds, encoder: TextEncoder, recipe: Recipe
+    examples: Sequence[Example],
+    seen: Sequence[Example],
+    folds: Folds,
+    encoder: TextEncoder,
+    recipe: Recipe,
+    rng: np.random.Generator,
 ) -> tuple[GuardWeights, list[Example]]:
-    """Linear weights that saw nothing of HELD_OUT_FOLD, and its texts."""
-    learn, test = folds.splits(examples, HELD_OUT_FOLD)
+    """Linear weights that saw nothing of HELD_OUT_FOLD, and its texts; injections get their honest company afterwards,
+    so that no text of one side stands in the other.
+    """
+    learn, test = (with_carriers(part, rng) for part in folds.splits(examples, HELD_OUT_FOLD))
     weights = as_weights(fit_attack([*learn, *seen], encoder, recipe))
     return weights, [example for example in test if example.kind in CLASSES]
 
 
-def shares_of(linear: Scored, classifier: TextClassifier) -> tuple[float, float, float]:
-    """`GuardWeights.classifier` by logistic regression on texts that neither model has learnt from."""
-    marks = [float(classifier.score(example.lang, [example.text])[0]) for example in linear.examples]
-    rows = np.column_stack([log_odds(linear.scores), marks])
-    model = LogisticRegression(class_weight="balanced").fit(rows, linear.attacks)
+def shares_of(
+    fold: GuardWeights, texts: Sequence[Example], encoder: TextEncoder, classifier: TextClassifier
+) -> tuple[float, float, float]:
+    """`GuardWeights.classifier` by logistic regression on whole texts that neither model has learnt from."""
+    linear = linear_suspicions(fold, [e.text for e in texts], [e.lang for e in texts], encoder)
+    marks = [float(classifier.score(example.lang, [example.text])[0]) for example in texts]
+    rows = np.column_stack([log_odds(linear), marks])
+    attacks = np.array([example.kind != HONEST for example in texts])
+    model = LogisticRegression(class_weight="balanced").fit(rows, attacks)
     share, other = model.coef_[0]
     return round(float(share), 4), round(float(other), 4), round(float(model.intercept_[0]), 4)
 
@@ -207,7 +213,7 @@ def attack_thresholds(
     weights: GuardWeights,
     public: Sequence[Example],
     left_out: Scored,
-    judges: tuple[TextEncoder, TextClassifier | None],
+    judges: tuple[TextEncoder, TextClassifier],
     recipe: Recipe,
 ) -> dict[Lang, float]:
     """By language, what refuses no more than the recipe allows of ``public`` questions and of look-alikes left out.
@@ -245,7 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True, help="the starter encoder as int8 ONNX")
-    parser.add_argument("--classifier", type=Path, help="int8 ONNX of the classifier whose weights lie in --out")
+    parser.add_argument("--classifier", type=Path, required=True, help="int8 ONNX of the weights that lie in --out")
     parser.add_argument("--examples", type=Path, default=Path(__file__).parent / "guard_examples")
     parser.add_argument("--out", type=Path, required=True, help="guard.json goes here")
     parser.add_argument("--honest", type=int, default=1000, help="public and written questions of each language")
@@ -261,25 +267,23 @@ def main() -> None:
     rng = np.random.default_rng(args.seed)
     encoder = RecentVectors(OnnxEncoder(args.encoder), size=100_000)
     recipe = Recipe(args.regularisation, args.lexical_weight, args.vector_weight, args.refused, args.refused_alike)
-    examples = with_carriers(read_examples(args.examples, rng), rng)
+    examples = read_examples(args.examples, rng)
     asked = [*read_rows(args.data, ["train"]), *written_rows(args.data)]
     honest = honest_questions(asked, args.honest, rng)
     seen = [example for example in honest if not is_held_out(example)]
     public = [example for example in honest if is_held_out(example)]
-    classifier, shares = (OnnxCrossEncoder(args.classifier) if args.classifier else None), None
-    if classifier is None:
-        left_out = Scored(*unseen_scores(examples, seen, encoder, recipe))
-    else:
-        fold, unread = held_out_fold(examples, seen, folds_of_examples(args.examples), encoder, recipe)
-        texts = [*unread, *public]
-        shares = shares_of(Scored(texts, attack_scores(fold, texts, encoder)), classifier)
-        fold = fold.model_copy(update={"classifier": shares})
-        left_out = Scored(unread, attack_scores(fold, unread, encoder, classifier))
-        print(json.dumps({"shares": shares, "left_out": auc_by_kind(left_out)}), flush=True)
+    classifier = OnnxCrossEncoder(args.classifier)
+    fold, unread = held_out_fold(examples, seen, folds_of_examples(args.examples), encoder, recipe, rng)
+    shares = shares_of(fold, [*unread, *public], encoder, classifier)
+    heard = fold.model_copy(update={"classifier": shares})
+    left_out = Scored(unread, attack_scores(heard, unread, encoder, classifier))
+    alone = Scored(unread, attack_scores(fold, unread, encoder))
+    told = {"shares": shares, "auc_left_out": auc_by_kind(left_out), "auc_left_out_linear": auc_by_kind(alone)}
+    print(json.dumps(told), flush=True)
     found = pools(read_rows(args.data, ["validation"]), rng, args.pool_questions)
     dense_weight = load_params(repository_root() / "params.yaml").retrieval.dense_weight
     table = topic_table(found, examples, encoder, dense_weight, rng)
-    attack = fit_attack([*examples, *seen], encoder, recipe)
+    attack = fit_attack([*with_carriers(examples, rng), *seen], encoder, recipe)
     weights = as_weights(attack, fit_topic(table.rows, table.off)).model_copy(update={"classifier": shares})
     least = attack_thresholds(weights, public, left_out, (encoder, classifier), recipe)
     topic = topic_thresholds(table, attack, args.refused_topic)

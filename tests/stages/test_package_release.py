@@ -140,18 +140,26 @@ def test_a_release_carries_its_guard_and_one_without_loads_none(workspace: Path,
 
 def test_a_guard_with_a_classifier_carries_it(workspace: Path, tmp_path: Path):
     place = Workspace(workspace)
-    write_tiny_reranker(place.guard, ["price"])
-    heard = small_guard_of(place.encoder).model_copy(update={"classifier": (1.0, 1.0, 0.0)})
+    write_tiny_reranker(place.guard, ["en"])  # it marks what holds a word of the "question", which is the language
+    heard = small_guard_of(place.encoder).model_copy(update={"classifier": (0.0, 9.0, -4.0)})
     write_text(place.guard / "guard.json", heard.model_dump_json())
     made = package_release.run(params_of(), workspace, git_sha="abc", now=NOW)
     files = {"guard.json", *package_release.CROSS_ENCODER_FILES}
     assert verify_bundle(made.bundle).models["guard"].files.keys() == files
     guard = load_release(made.bundle, settings_of(tmp_path)).guard
     assert guard is not None
-    assert not guard.judge(Question("What is the price?", "en")).refuses
+    assert [guard.judge(Question(text, "en")).refuses for text in ("price", "en")] == [False, True]
     (made.bundle / "models" / "guard" / "model.onnx").unlink()
     with pytest.raises(IntegrityError, match="guard"):
         load_release(made.bundle, settings_of(tmp_path))
+
+
+def test_a_guard_without_the_classifier_that_it_wants_is_not_packaged(workspace: Path):
+    place = Workspace(workspace)
+    heard = small_guard_of(place.encoder).model_copy(update={"classifier": (1.0, 1.0, 0.0)})
+    write_text(place.guard / "guard.json", heard.model_dump_json())
+    with pytest.raises(NotReadyError, match=r"lacks model\.onnx, tokenizer\.json, config\.json"):
+        package_release.run(params_of(), workspace, git_sha="abc", now=NOW)
 
 
 def test_a_guard_that_was_never_made_names_the_stage_that_makes_it(workspace: Path):

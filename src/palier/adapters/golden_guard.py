@@ -25,6 +25,8 @@ from palier.domain.guarding import LANGUAGES, Guard, GuardWeights, off_topic_sco
 from palier.params import Params
 
 STARTER = "guard-starter"
+BASE = "all-minilm-l6-v2"
+"""What the starter's classifier is a change of, whatever encoder a workspace has."""
 GUARD_FILE = "guard.json"
 
 
@@ -32,16 +34,16 @@ def make_guard(params: Params, workspace: Workspace) -> dict[str, float]:
     """Write models/guard: guard.json, and the classifier as int8 ONNX where the starter has one.
 
     What comes back is the share of golden questions that is refused, by split; empty without a guard. Raises
-    IntegrityError when the workspace's encoder, or its base, is another than the starter was made for.
+    IntegrityError when the workspace's encoder has other dimensions than the starter was made for.
     """
     shutil.rmtree(workspace.guard, ignore_errors=True)
-    workspace.guard.mkdir(parents=True)  # DVC waits for the folder, also where nothing guards
+    workspace.guard.mkdir(parents=True, exist_ok=True)  # DVC waits for the folder, also where nothing guards
     if not params.guard.enabled:
         return {}
     path = resolve(STARTER) / GUARD_FILE
     weights = GuardWeights.model_validate_json(path.read_text(encoding="utf-8"))
     if weights.classifier is not None:
-        export_classifier(params.train_encoder.base, workspace.guard)
+        export_classifier(workspace.guard)
     queries = pd.read_parquet(workspace.outcomes / "queries.parquet")
     guard = Guard(weights, OnnxEncoder(workspace.encoder), cross_encoder_in(workspace.guard))
     attack = np.array(
@@ -59,11 +61,12 @@ def make_guard(params: Params, workspace: Workspace) -> dict[str, float]:
     return {f"guard.refused.{name}": float(refused[splits == name].mean()) for name in np.unique(splits)}
 
 
-def export_classifier(base: str, folder: Path) -> None:
-    """Write the starter's classifier, a change of the catalogue's ``base``, into ``folder`` as int8 ONNX."""
+def export_classifier(folder: Path) -> None:
+    """Write the starter's classifier into ``folder`` as int8 ONNX."""
     from palier.adapters.torch_cross_encoder import export_cross_encoder, starter_cross_encoder
 
-    export_cross_encoder(starter_cross_encoder(resolve(base), resolve(STARTER)), resolve(base), folder)
+    base = resolve(BASE)
+    export_cross_encoder(starter_cross_encoder(base, resolve(STARTER)), base, folder)
 
 
 def raise_thresholds(

@@ -141,7 +141,8 @@ class Folds:
 
 
 def folds_of(examples: Sequence[Example], n_folds: int = N_FOLDS) -> Folds:
-    """Folds by family within each kind, and by topic."""
+    """Folds by family within each kind, and by topic. One more family moves others: what was fitted by folds is fitted
+    again when examples change."""
     families: dict[tuple[str, str], int] = {}
     for kind in {example.kind for example in examples}:
         names = [example.family for example in examples if example.kind == kind]
@@ -215,25 +216,6 @@ def attack_scores(
     """P(attack) of each text, as the gateway would say it (its worst window)."""
     guard = Guard(weights, encoder, classifier)
     return np.array([guard.suspicion([example.text], example.lang)[1] for example in examples])
-
-
-def unseen_scores(
-    examples: Sequence[Example], more_honest: Sequence[Example], encoder: TextEncoder, recipe: Recipe
-) -> tuple[list[Example], NDArray[np.float64]]:
-    """Texts with scores of weights that saw neither their family nor their topic.
-
-    ``more_honest`` (questions of public sets, one family each article) is learnt from and tested in the same folds.
-    """
-    everything = [*examples, *more_honest]
-    folds = folds_of(everything)
-    tested: list[Example] = []
-    scores = []
-    for fold in range(N_FOLDS):
-        learn, test = folds.splits(everything, fold)
-        test = [example for example in test if example.kind in CLASSES]
-        tested += test
-        scores.append(attack_scores(as_weights(fit_attack(learn, encoder, recipe)), test, encoder))
-    return tested, np.concatenate(scores)
 
 
 def threshold_for(scores: NDArray[np.float64], share: float) -> float:

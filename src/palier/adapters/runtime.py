@@ -103,7 +103,7 @@ def _load_guard(manifest: Manifest, folder: Path, encoder: TextEncoder) -> Guard
     if manifest.guard is None or not manifest.guard.enabled:
         return None
     weights = GuardWeights.model_validate_json((folder / "guard.json").read_text(encoding="utf-8"))
-    return Guard(weights, encoder, cross_encoder_in(folder))
+    return Guard(weights, encoder, cross_encoder_in(folder) if weights.classifier else None)
 
 
 def _load_retriever(manifest: Manifest, encoder: OnnxEncoder, reranker_folder: Path, settings: Settings) -> Retriever:

@@ -42,6 +42,8 @@ N_PLAIN = len(LEXICAL) + BUCKETS + PIECE_BUCKETS
 N_READ = 5
 """So many of the best passages are looked at for the question's words."""
 MOST_WINDOWS = 8
+READ_WHOLE = 60
+"""Words of a piece, at most, where MOST_WINDOWS allow it: of a longer one a classifier would read the beginning."""
 SURE_OF_TOPIC_WORDS = 2
 """A question with fewer content words ("And on Sunday?") is never off topic: there is nothing to judge it by."""
 
@@ -155,7 +157,10 @@ class Guard:
         return Verdict("off_topic" if score >= self.weights.topic_threshold.get(question.lang, 1.0) else None, score)
 
     def suspicion(self, texts: Sequence[str], lang: Lang) -> tuple[Kind, float]:
-        """The likeliest attack over all windows of ``texts``, and the probability, 0 to 1, that its window is one."""
+        """The likeliest attack over all windows of ``texts``, and the probability, 0 to 1, that its window is one.
+
+        Which attack it is says the linear model, also where only the classifier suspects one.
+        """
         pieces = [piece for text in texts for piece in windows(text)]
         chances = self._numbers.attack(attack_features(pieces, [lang] * len(pieces), self._encoder))
         suspicions = 1.0 - chances[:, 0]
@@ -189,6 +194,13 @@ class _Numbers:
         logits = with_standard_signs(rows, mean, scale) @ weights.T + bias
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def linear_suspicions(
+    weights: GuardWeights, texts: Sequence[str], langs: Sequence[str], encoder: TextEncoder
+) -> NDArray[np.float64]:
+    """1 - P(honest) of whole texts, (n,), by the linear model alone."""
+    return np.asarray(1.0 - _Numbers(weights).attack(attack_features(texts, langs, encoder))[:, 0])
 
 
 def believed(
@@ -231,12 +243,22 @@ def with_standard_signs(
 
 
 def windows(text: str) -> list[str]:
-    """The text, and its sentences or lines where it has several, grouped to at most MOST_WINDOWS pieces in all."""
+    """The text, and its sentences or lines where it has several, grouped to at most MOST_WINDOWS pieces in all.
+
+    Where a group is too long, pieces of like length are cut in place of sentences.
+    """
     parts = [part.strip() for part in re.split(r"(?<=[.!?;:])\s+|\n+", text) if len(part.strip()) > 2]
-    if len(parts) < 2:
-        return [text]
-    size = -(-len(parts) // (MOST_WINDOWS - 1))
-    return [text, *(" ".join(parts[start : start + size]) for start in range(0, len(parts), size))]
+    pieces = _joined(parts, -(-len(parts) // (MOST_WINDOWS - 1))) if parts else []
+    words = text.split()
+    longest = max(READ_WHOLE, -(-len(words) // (MOST_WINDOWS - 1)))
+    if any(len(piece.split()) > longest for piece in pieces):
+        pieces = _joined(words, longest)
+    return [text, *pieces] if len(pieces) > 1 else [text]
+
+
+def _joined(parts: Sequence[str], size: int) -> list[str]:
+    """``parts``, each ``size`` of them in one."""
+    return [" ".join(parts[start : start + size]) for start in range(0, len(parts), size)]
 
 
 def attack_features(texts: Sequence[str], langs: Sequence[str], encoder: TextEncoder) -> NDArray[np.float64]:

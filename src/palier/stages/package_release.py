@@ -17,6 +17,7 @@ from palier.adapters.workspace import Workspace, read_json, write_text
 from palier.adapters.writer_rung import CONFIG, WRITER_FILE, tuned_writer
 from palier.domain.answering import Cascade
 from palier.domain.bundle import MANIFEST, BundledModel, Interval95, Manifest, release_id
+from palier.domain.guarding import GuardWeights
 from palier.errors import NotReadyError
 from palier.params import LadderParams, Params, ReaderRung, WriterRung
 
@@ -28,9 +29,10 @@ SERVED: Files = {
 }
 """What the gateway loads of each model; adapters and checkpoints stay in the workspace."""
 CROSS_ENCODER_FILES = ("model.onnx", "tokenizer.json", "config.json")
-"""Of the reranker, served only where some language reranks, and of the verifier, where there is one."""
+"""Of the reranker, served only where some language reranks, and of the verifier and the guard's classifier, where
+there is one."""
 GUARD_FILES = ("guard.json",)
-"""Served where `guard.enabled`, with CROSS_ENCODER_FILES where the guard has a classifier."""
+"""Served where `guard.enabled`."""
 WRITER_FILES = (WRITER_FILE, CONFIG)
 """Served only where a writer stands on the ladder that was tuned; else its base comes from the catalogue."""
 
@@ -98,13 +100,7 @@ def _served(params: Params, ladder: LadderParams, workspace: Workspace) -> Files
     if (workspace.verifier / CROSS_ENCODER_FILES[0]).is_file():
         served["verifier"] = CROSS_ENCODER_FILES
     if params.guard.enabled:
-        if not (workspace.guard / GUARD_FILES[0]).is_file():
-            raise NotReadyError(
-                f"guard.enabled is true, but {workspace.guard / GUARD_FILES[0]} is not there. Run "
-                "`palier train-scorer`, which makes it, or set guard.enabled to false."
-            )
-        has_classifier = (workspace.guard / CROSS_ENCODER_FILES[0]).is_file()
-        served["guard"] = (*GUARD_FILES, *CROSS_ENCODER_FILES) if has_classifier else GUARD_FILES
+        served["guard"] = _guard_files(workspace.guard)
     if not retrieval.reranks:
         return served
     missing = [name for name in CROSS_ENCODER_FILES if not (workspace.reranker / name).is_file()]
@@ -114,6 +110,20 @@ def _served(params: Params, ladder: LadderParams, workspace: Workspace) -> Files
             "a train_encoder.reranker and run `palier train-encoder`, or set retrieval.rerank to 0."
         )
     return {**served, "reranker": CROSS_ENCODER_FILES}
+
+
+def _guard_files(folder: Path) -> tuple[str, ...]:
+    """The guard's files, with those of the classifier that its weights may want; NotReadyError when one lacks."""
+    files = GUARD_FILES
+    if (path := folder / GUARD_FILES[0]).is_file():
+        weights = GuardWeights.model_validate_json(path.read_text(encoding="utf-8"))
+        files = GUARD_FILES if weights.classifier is None else (*GUARD_FILES, *CROSS_ENCODER_FILES)
+    if missing := [name for name in files if not (folder / name).is_file()]:
+        raise NotReadyError(
+            f"guard.enabled is true, but {folder} lacks {', '.join(missing)}. Run `palier train-scorer`, which makes "
+            "the guard, or set guard.enabled to false."
+        )
+    return files
 
 
 def _models(workspace: Workspace, ladder: LadderParams, served: Files) -> Mapping[str, BundledModel]:
