@@ -31,7 +31,7 @@ SERVED: Files = {
 CROSS_ENCODER_FILES = ("model.onnx", "tokenizer.json", "config.json")
 """Of the reranker, served only where some language reranks, and of the verifier and the guard's classifier, where
 there is one."""
-GUARD_FILES = ("guard.json",)
+GUARD_FILES: tuple[str, ...] = ("guard.json",)
 """Served where `guard.enabled`."""
 WRITER_FILES = (WRITER_FILE, CONFIG)
 """Served only where a writer stands on the ladder that was tuned; else its base comes from the catalogue."""
