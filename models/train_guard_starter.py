@@ -8,9 +8,9 @@ threshold is the least that refuses at most ``--refused`` of the questions of ot
 fitted on, and at most ``--refused-alike`` of the honest examples of fold 0, judged by linear weights that saw neither
 their family nor their topic and by the classifier (``--classifier``: its int8 ONNX, which `train_guard_classifier.py`
 leaves in its work folder), which has not learnt from them either. How far each of both is believed is fitted there too:
-three numbers, on the texts that choose the threshold. The second half is fitted on pools of validation articles, with
-their own questions and with others; its threshold refuses ``--refused-topic`` of the own ones, each judged by weights
-that saw nothing of its pool. Test articles are not read. Nothing needs torch.
+three numbers a language, on the texts that choose the threshold. The second half is fitted on pools of validation
+articles, with their own questions and with others; its threshold refuses ``--refused-topic`` of the own ones, each
+judged by weights that saw nothing of its pool. Test articles are not read. Nothing needs torch.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -20,6 +20,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,15 +199,19 @@ def held_out_fold(
 
 def shares_of(
     fold: GuardWeights, texts: Sequence[Example], encoder: TextEncoder, classifier: TextClassifier
-) -> tuple[float, float, float]:
+) -> dict[Lang, tuple[float, float, float]]:
     """`GuardWeights.classifier` by logistic regression on whole texts that neither model has learnt from."""
     linear = linear_suspicions(fold, [e.text for e in texts], [e.lang for e in texts], encoder)
     marks = [float(classifier.score(example.lang, [example.text])[0]) for example in texts]
     rows = np.column_stack([log_odds(linear), marks])
     attacks = np.array([example.kind != HONEST for example in texts])
-    model = LogisticRegression(class_weight="balanced").fit(rows, attacks)
-    share, other = model.coef_[0]
-    return round(float(share), 4), round(float(other), 4), round(float(model.intercept_[0]), 4)
+    langs = np.array([example.lang for example in texts])
+    shares: dict[Lang, tuple[float, float, float]] = {}
+    for lang in LANGUAGES:
+        model = LogisticRegression(class_weight="balanced").fit(rows[langs == lang], attacks[langs == lang])
+        own, other = model.coef_[0]
+        shares[lang] = round(float(own), 4), round(float(other), 4), round(float(model.intercept_[0]), 4)
+    return shares
 
 
 def attack_thresholds(
@@ -262,6 +267,7 @@ def main() -> None:
     parser.add_argument("--refused", type=float, default=Recipe().refused)
     parser.add_argument("--refused-alike", type=float, default=Recipe().refused_alike)
     parser.add_argument("--refused-topic", type=float, default=0.01)
+    parser.add_argument("--keep-topic", action="store_true", help="leave the second half as it stands in --out")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
@@ -280,15 +286,34 @@ def main() -> None:
     alone = Scored(unread, attack_scores(fold, unread, encoder))
     told = {"shares": shares, "auc_left_out": auc_by_kind(left_out), "auc_left_out_linear": auc_by_kind(alone)}
     print(json.dumps(told), flush=True)
+    attack = fit_attack([*with_carriers(examples, rng), *seen], encoder, recipe)
+    weights = as_weights(attack).model_copy(update={"classifier": shares})
+    least = attack_thresholds(weights, public, left_out, (encoder, classifier), recipe)
+    path = args.out / "guard.json"
+    topic = kept_topic(path) if args.keep_topic else made_topic(args, attack, examples, encoder, rng)
+    write_text(path, weights.model_copy(update={"attack_threshold": least, **topic}).model_dump_json() + "\n")
+
+
+def kept_topic(path: Path) -> dict[str, Any]:
+    """The second half as it stands in ``path``."""
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    return {name: value for name, value in fields.items() if name.startswith("topic_")}
+
+
+def made_topic(
+    args: argparse.Namespace,
+    attack: AttackModel,
+    examples: Sequence[Example],
+    encoder: TextEncoder,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """The second half, fitted on pools of validation articles."""
     found = pools(read_rows(args.data, ["validation"]), rng, args.pool_questions)
     dense_weight = load_params(repository_root() / "params.yaml").retrieval.dense_weight
     table = topic_table(found, examples, encoder, dense_weight, rng)
-    attack = fit_attack([*with_carriers(examples, rng), *seen], encoder, recipe)
-    weights = as_weights(attack, fit_topic(table.rows, table.off)).model_copy(update={"classifier": shares})
-    least = attack_thresholds(weights, public, left_out, (encoder, classifier), recipe)
-    topic = topic_thresholds(table, attack, args.refused_topic)
-    weights = weights.model_copy(update={"attack_threshold": least, "topic_threshold": topic})
-    write_text(args.out / "guard.json", weights.model_dump_json() + "\n")
+    weights = as_weights(attack, fit_topic(table.rows, table.off))
+    fields = {name: value for name, value in weights.model_dump().items() if name.startswith("topic_")}
+    return fields | {"topic_threshold": topic_thresholds(table, attack, args.refused_topic)}
 
 
 if __name__ == "__main__":

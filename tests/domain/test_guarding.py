@@ -162,18 +162,18 @@ class Reads:
 
 def test_a_classifier_is_believed_as_far_as_the_weights_say() -> None:
     question = Question("What does a stolen margherita cost?", "en")
-    heard = weights().model_copy(update={"classifier": (1.0, 2.0, 0.0)})
+    heard = weights().model_copy(update={"classifier": dict.fromkeys(LANGUAGES, (1.0, 2.0, 0.0))})
     assert Guard(heard, CountEncoder(), Reads("stolen")).judge(question).refuses
     assert not Guard(heard, CountEncoder(), Reads("painted")).judge(question).refuses
     assert not Guard(heard, CountEncoder(), Reads("stolen")).judge(Question(question.text, "fr")).refuses
     assert not Guard(weights(), CountEncoder(), Reads("stolen")).judge(question).refuses  # weights that know of none
-    unheard = weights().model_copy(update={"classifier": (1.0, 0.0, 0.0)})
+    unheard = weights().model_copy(update={"classifier": dict.fromkeys(LANGUAGES, (1.0, 0.0, 0.0))})
     alone = guard().judge(question).score
     assert Guard(unheard, CountEncoder(), Reads("stolen")).judge(question).score == pytest.approx(alone, abs=1e-6)
 
 
 def test_an_attack_that_only_the_classifier_sees_is_found_behind_many_sentences() -> None:
-    heard = weights().model_copy(update={"classifier": (1.0, 2.0, 0.0)})
+    heard = weights().model_copy(update={"classifier": dict.fromkeys(LANGUAGES, (1.0, 2.0, 0.0))})
 
     class ReadsShortOnes(Reads):
         def score(self, lang: str, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -184,7 +184,7 @@ def test_an_attack_that_only_the_classifier_sees_is_found_behind_many_sentences(
 
 
 def test_weights_that_want_a_classifier_are_refused_without_one() -> None:
-    heard = weights().model_copy(update={"classifier": (1.0, 1.0, 0.0)})
+    heard = weights().model_copy(update={"classifier": dict.fromkeys(LANGUAGES, (1.0, 1.0, 0.0))})
     with pytest.raises(IntegrityError, match="train-scorer"):
         Guard(heard, CountEncoder())
 

@@ -141,7 +141,7 @@ def test_a_release_carries_its_guard_and_one_without_loads_none(workspace: Path,
 def test_a_guard_with_a_classifier_carries_it(workspace: Path, tmp_path: Path):
     place = Workspace(workspace)
     write_tiny_reranker(place.guard, ["en"])  # it marks what holds a word of the "question", which is the language
-    heard = small_guard_of(place.encoder).model_copy(update={"classifier": (0.0, 9.0, -4.0)})
+    heard = small_guard_of(place.encoder).model_copy(update={"classifier": dict.fromkeys(LANGUAGES, (0.0, 9.0, -4.0))})
     write_text(place.guard / "guard.json", heard.model_dump_json())
     made = package_release.run(params_of(), workspace, git_sha="abc", now=NOW)
     files = {"guard.json", *package_release.CROSS_ENCODER_FILES}
@@ -156,7 +156,7 @@ def test_a_guard_with_a_classifier_carries_it(workspace: Path, tmp_path: Path):
 
 def test_a_guard_without_the_classifier_that_it_wants_is_not_packaged(workspace: Path):
     place = Workspace(workspace)
-    heard = small_guard_of(place.encoder).model_copy(update={"classifier": (1.0, 1.0, 0.0)})
+    heard = small_guard_of(place.encoder).model_copy(update={"classifier": dict.fromkeys(LANGUAGES, (1.0, 1.0, 0.0))})
     write_text(place.guard / "guard.json", heard.model_dump_json())
     with pytest.raises(NotReadyError, match=r"lacks model\.onnx, tokenizer\.json, config\.json"):
         package_release.run(params_of(), workspace, git_sha="abc", now=NOW)

@@ -88,8 +88,8 @@ class TextClassifier(Protocol):
 class GuardWeights(BaseModel):
     """`guard.json`: both models. ``weights`` has one row for each of honest and ATTACKS, over LEXICAL (standardised by
     ``mean`` and ``scale``), hashed words, hashed pieces and the encoder's dimensions; ``topic_weights`` one number for
-    each of TOPIC. ``classifier``, where one is to be heard, weighs the log-odds of the first model, those of the
-    classifier, and one.
+    each of TOPIC. ``classifier``, where one is to be heard, weighs by language the log-odds of the first model, those
+    of the classifier, and one.
 
     Thresholds are by language: a text is refused at that probability or more.
     """
@@ -106,7 +106,7 @@ class GuardWeights(BaseModel):
     topic_scale: tuple[float, ...]
     topic_weights: tuple[float, ...]
     topic_bias: float
-    classifier: tuple[float, float, float] | None = None
+    classifier: Mapping[Lang, tuple[float, float, float]] | None = None
     attack_threshold: Mapping[Lang, float]
     topic_threshold: Mapping[Lang, float]
 
@@ -166,7 +166,7 @@ class Guard:
         suspicions = 1.0 - chances[:, 0]
         if self._classifier is not None and self.weights.classifier is not None:
             marks = np.asarray(self._classifier.score(lang, pieces), dtype=np.float64)
-            suspicions = believed(suspicions, marks, self.weights.classifier)
+            suspicions = believed(suspicions, marks, self.weights.classifier[lang])
         worst = int(suspicions.argmax())
         return ATTACKS[int(chances[worst, 1:].argmax())], float(suspicions[worst])
 
