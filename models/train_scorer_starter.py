@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--verifier", type=Path, required=True, help="the starter verifier as int8 ONNX")
     parser.add_argument("--out", type=Path, required=True, help="scorer.json goes here")
     parser.add_argument("--questions", type=int, default=1000, help="of each language")
-    parser.add_argument("--regularisation", type=float, default=20.0)
+    parser.add_argument("--regularisation", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     questions = sample(read_rows(args.data, ["validation"]), args.questions, np.random.default_rng(args.seed))
