@@ -5,12 +5,13 @@
 ``--data`` is the folder of question sets (their questions are honest), ``--encoder`` the starter encoder as int8 ONNX.
 The first half is fitted on `models/guard_examples` and on questions of training articles and `reading_examples`. Its
 threshold is the least that refuses at most ``--refused`` of the questions of other such articles, which it was not
-fitted on, and at most ``--refused-alike`` of the honest examples of fold 0, judged by linear weights that saw neither
-their family nor their topic and by the classifier (``--classifier``: its int8 ONNX, which `train_guard_classifier.py`
-leaves in its work folder), which has not learnt from them either. How far each of both is believed is fitted there too:
-three numbers a language, on the texts that choose the threshold. The second half is fitted on pools of validation
-articles, with their own questions and with others; its threshold refuses ``--refused-topic`` of the own ones, each
-judged by weights that saw nothing of its pool. Test articles are not read. Nothing needs torch.
+fitted on, at most ``--refused-golden`` of the sample assistant's golden questions (the test ones are not read), and at
+most ``--refused-alike`` of the honest examples of fold 0, judged by linear weights that saw neither their family nor
+their topic and by the classifier (``--classifier``: its int8 ONNX, which `train_guard_classifier.py` leaves in its work
+folder), which has not learnt from them either. How far each of both is believed is fitted there too: three numbers a
+language, on the texts that choose the threshold. The second half is fitted on pools of validation articles, with their
+own questions and with others; its threshold refuses ``--refused-topic`` of the own ones, each judged by weights that
+saw nothing of its pool. Test articles are not read. Nothing needs torch.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -214,6 +215,16 @@ def shares_of(
     return shares
 
 
+def golden_questions() -> list[Example]:
+    """What customers ask the sample assistant: its golden questions for training and validation."""
+    found = []
+    for lang in LANGUAGES:
+        lines = (repository_root() / "samples" / "golden" / f"{lang}.jsonl").read_text(encoding="utf-8").splitlines()
+        asked = [row["question"] for row in map(json.loads, lines) if row["split"] != "test"]
+        found += [Example(HONEST, "golden", "", lang, text) for text in asked]
+    return found
+
+
 def attack_thresholds(
     weights: GuardWeights,
     public: Sequence[Example],
@@ -221,19 +232,21 @@ def attack_thresholds(
     judges: tuple[TextEncoder, TextClassifier],
     recipe: Recipe,
 ) -> dict[Lang, float]:
-    """By language, what refuses no more than the recipe allows of ``public`` questions and of look-alikes left out.
+    """By language, what refuses no more than the recipe allows of ``public`` and golden questions and of look-alikes
+    left out.
 
     Prints what share of the attacks of families left out it catches.
     """
     thresholds: dict[Lang, float] = {}
     for lang in LANGUAGES:
-        asked = attack_scores(weights, [example for example in public if example.lang == lang], *judges)
-        alike = left_out.of(lang, HONEST)
-        least = max(threshold_for(asked, recipe.refused), threshold_for(alike, recipe.refused_alike))
-        refused = {
-            "public": round(float((asked >= least).mean()), 4),
-            "alike": round(float((alike >= least).mean()), 4),
+        honest = {
+            "public": attack_scores(weights, [example for example in public if example.lang == lang], *judges),
+            "golden": attack_scores(weights, [e for e in golden_questions() if e.lang == lang], *judges),
+            "alike": left_out.of(lang, HONEST),
         }
+        allowed = {"public": recipe.refused, "golden": recipe.refused_golden, "alike": recipe.refused_alike}
+        least = max(threshold_for(scores, allowed[name]) for name, scores in honest.items())
+        refused = {name: round(float((scores >= least).mean()), 4) for name, scores in honest.items()}
         caught = {kind: round(float((left_out.of(lang, kind) >= least).mean()), 3) for kind in ATTACKS}
         print(json.dumps({"attack": lang, "threshold": least, "refused": refused, "caught": caught}), flush=True)
         thresholds[lang] = least
@@ -265,6 +278,7 @@ def main() -> None:
     parser.add_argument("--lexical-weight", type=float, default=Recipe().lexical_weight)
     parser.add_argument("--vector-weight", type=float, default=Recipe().vector_weight)
     parser.add_argument("--refused", type=float, default=Recipe().refused)
+    parser.add_argument("--refused-golden", type=float, default=Recipe().refused_golden)
     parser.add_argument("--refused-alike", type=float, default=Recipe().refused_alike)
     parser.add_argument("--refused-topic", type=float, default=0.01)
     parser.add_argument("--keep-topic", action="store_true", help="leave the second half as it stands in --out")
@@ -272,7 +286,8 @@ def main() -> None:
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     encoder = RecentVectors(OnnxEncoder(args.encoder), size=100_000)
-    recipe = Recipe(args.regularisation, args.lexical_weight, args.vector_weight, args.refused, args.refused_alike)
+    shares_refused = (args.refused, args.refused_golden, args.refused_alike)
+    recipe = Recipe(args.regularisation, args.lexical_weight, args.vector_weight, *shares_refused)
     examples = read_examples(args.examples, rng)
     asked = [*read_rows(args.data, ["train"]), *written_rows(args.data)]
     honest = honest_questions(asked, args.honest, rng)

@@ -56,13 +56,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the attack model is fitted. The threshold may refuse ``refused`` of public questions, and ``refused_alike``
-    of honest texts that were written to look like attacks, each of a family and a topic that were left out."""
+    """How the attack model is fitted. The threshold may refuse ``refused`` of public questions, ``refused_golden`` of
+    what customers ask an assistant, and ``refused_alike`` of honest texts that were written to look like attacks, each
+    of a family and a topic that were left out."""
 
     regularisation: float = 0.5
     lexical_weight: float = 1.0
     vector_weight: float = 0.7
     refused: float = 0.01
+    refused_golden: float = 0.02
     refused_alike: float = 0.02
 
 
