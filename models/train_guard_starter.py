@@ -265,6 +265,28 @@ def auc_by_kind(left_out: Scored) -> dict[str, float]:
     return found
 
 
+def kept_topic(path: Path) -> dict[str, Any]:
+    """The second half as it stands in ``path``."""
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    return {name: value for name, value in fields.items() if name.startswith("topic_")}
+
+
+def made_topic(
+    args: argparse.Namespace,
+    attack: AttackModel,
+    examples: Sequence[Example],
+    encoder: TextEncoder,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """The second half, fitted on pools of validation articles."""
+    found = pools(read_rows(args.data, ["validation"]), rng, args.pool_questions)
+    dense_weight = load_params(repository_root() / "params.yaml").retrieval.dense_weight
+    table = topic_table(found, examples, encoder, dense_weight, rng)
+    weights = as_weights(attack, fit_topic(table.rows, table.off))
+    fields = {name: value for name, value in weights.model_dump().items() if name.startswith("topic_")}
+    return fields | {"topic_threshold": topic_thresholds(table, attack, args.refused_topic)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -307,28 +329,6 @@ def main() -> None:
     path = args.out / "guard.json"
     topic = kept_topic(path) if args.keep_topic else made_topic(args, attack, examples, encoder, rng)
     write_text(path, weights.model_copy(update={"attack_threshold": least, **topic}).model_dump_json() + "\n")
-
-
-def kept_topic(path: Path) -> dict[str, Any]:
-    """The second half as it stands in ``path``."""
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    return {name: value for name, value in fields.items() if name.startswith("topic_")}
-
-
-def made_topic(
-    args: argparse.Namespace,
-    attack: AttackModel,
-    examples: Sequence[Example],
-    encoder: TextEncoder,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    """The second half, fitted on pools of validation articles."""
-    found = pools(read_rows(args.data, ["validation"]), rng, args.pool_questions)
-    dense_weight = load_params(repository_root() / "params.yaml").retrieval.dense_weight
-    table = topic_table(found, examples, encoder, dense_weight, rng)
-    weights = as_weights(attack, fit_topic(table.rows, table.off))
-    fields = {name: value for name, value in weights.model_dump().items() if name.startswith("topic_")}
-    return fields | {"topic_threshold": topic_thresholds(table, attack, args.refused_topic)}
 
 
 if __name__ == "__main__":
