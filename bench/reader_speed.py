@@ -76,10 +76,10 @@ def _pairs(exercises: Sequence[Exercise], folder: Path) -> dict[str, list[_Pair]
     found: dict[str, list[_Pair]] = {"en": [], "fr": []}
     for lang, pairs in found.items():
         asked = []
-        for item in exercises:
+        for item in (item for item in exercises if item.question.lang == lang):
             content = item.hits[0].passage.content
             offsets = tokenizer.encode(content, add_special_tokens=False).offsets
-            if item.question.lang == lang and len(offsets) >= TOKENS_WANTED:
+            if len(offsets) >= TOKENS_WANTED:
                 asked.append((item.question.standalone, content[: offsets[TOKENS_WANTED - 1][1]]))
         following = [content for _, content in asked[1:] + asked[:1]]
         pairs += [(question, (own, other)) for (question, own), other in zip(asked, following, strict=True)][:N_PAIRS]

@@ -177,8 +177,8 @@ class Scored:
     scores: NDArray[np.float64]
 
     def of(self, lang: Lang, kind: str) -> NDArray[np.float64]:
-        """Scores of the hand-written texts of a language and kind."""
-        own = [e.lang == lang and e.kind == kind and not e.family.startswith(ARTICLE) for e in self.examples]
+        """Scores of the texts of a language and kind."""
+        own = [example.lang == lang and example.kind == kind for example in self.examples]
         return self.scores[np.array(own)]
 
 

@@ -25,8 +25,8 @@ TEXTS: dict[str, Lang] = {
     "fr_more.txt": "fr",
     "fr_later.txt": "fr",
     "en_later.txt": "en",
-    "fr_short.txt": "fr",
-    "en_short.txt": "en",
+    "fr_as_asked.txt": "fr",
+    "en_as_asked.txt": "en",
 }
 READ_BEFORE = ("fr.txt", "en.txt")
 """The texts that the committed verifier was trained on, and the reader's steps 8 to 10."""
