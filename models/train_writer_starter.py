@@ -5,9 +5,9 @@
 The exact command of the committed weights stands in `models/writer-starter/README.md`.
 
 ``DIR`` is the one of `train_reader_starter.py`, and so is the split by title. Each epoch holds a fresh sample of the
-rows of both languages, each with evidence cut anew, and two kinds of rows without an answer: SQuAD 2.0's, and questions
-beside another passage of the same article. What is measured between steps is what will be served: validation questions
-with their passage, and evidence that the starter reader points to in it.
+rows of both languages, half of them of `reading_examples`, and rows without an answer: those written so, SQuAD 2.0's,
+and questions beside another passage of the same article. The starter reader points to the evidence of all of them, and
+suggests, as it will when serving; what is measured between steps are validation questions, asked in the same way.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -18,27 +18,27 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file, save_file
-from training_rows import Row, content_of, read_rows
+from training_rows import TEXTS, Row, content_of, read_rows, written_rows
 
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.reader_adapter import starter_reader
 from palier.adapters.reader_export import export_reader, starter_config
 from palier.adapters.workspace import write_json
-from palier.adapters.writer_adapter import STARTER_FILE, gguf_of, learnt_change, load_base, with_lora
+from palier.adapters.writer_adapter import STARTER_FILE, gguf_of, learn_on, learnt_change, load_base, with_lora
 from palier.adapters.writer_exam import exam_metrics, replies_of_llama, replies_of_torch, smallest_good
 from palier.adapters.writer_export import QUANTISATIONS, export_writer
 from palier.adapters.writer_rows import RowMaker, WriterRow
 from palier.adapters.writer_rung import CONFIG, LlamaCpp, WriterConfig, point
 from palier.adapters.writer_training import WriterPlan, train_writer
-from palier.domain.evidence import Pointed, cut_evidence
-from palier.domain.prompting import DONT_KNOW
+from palier.domain.evidence import Pointed
 from palier.domain.spans import occurrences
-from palier.domain.writing_tasks import Asked, WritingTask, answered_task, silent_task
+from palier.domain.writing_tasks import Asked, Exercises, WritingTask, exam_task
 
 BASE = "smollm2-135m-instruct"
 MAX_WORDS = 80
@@ -46,7 +46,8 @@ MAX_TOKENS = 320
 MAX_NEW_TOKENS = 40
 TWO_PASSAGES = 0.25  # share of rows that have another passage of the article beside their own
 FOREIGN_SHARE = 0.12  # questions beside a passage without their answer, per answerable row
-UNANSWERABLE_SHARE = 0.12  # SQuAD 2.0's unanswerable rows, per answerable English row
+UNANSWERABLE_SHARE = 0.12  # rows that were asked so that the passage does not answer them, per answerable row
+WRITTEN_SHARE = 0.5  # of the rows of a language: those of `reading_examples`
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,16 @@ class Articles:
 
     rows: Sequence[Row]
     passages: dict[str, dict[str, Row]]
+    written: Sequence[Row] = ()
 
     def of(self, lang: str, *, answerable: bool) -> list[Row]:
-        return [row for row in self.rows if row["lang"] == lang and bool(row["answers"]) == answerable]
+        return _of(self.rows, lang, answerable=answerable)
+
+    def sample(self, lang: str, n: int, rng: np.random.Generator, *, answerable: bool) -> list[Row]:
+        """``n`` rows, or as many as there are: WRITTEN_SHARE of them written ones, more where the others are few."""
+        others = _sample(self.of(lang, answerable=answerable), round(n * (1 - WRITTEN_SHARE)), rng)
+        written = _of(self.written, lang, answerable=answerable)
+        return others + _sample(written, n - len(others), rng)
 
     def foreign(self, row: Row) -> str | None:
         """The passage of the row's article that shares most words with its question and lacks its answers."""
@@ -72,12 +80,16 @@ class Articles:
         return content_of(best, with_title=True) if best else None
 
 
-def articles_of(rows: Sequence[Row]) -> Articles:
-    """``rows`` by article."""
+def articles_of(rows: Sequence[Row], written: Sequence[Row] = ()) -> Articles:
+    """``rows`` and ``written`` ones by article."""
     passages: dict[str, dict[str, Row]] = defaultdict(dict)
-    for row in rows:
+    for row in (*rows, *written):
         passages[row["title"]][row["passage_id"]] = row
-    return Articles(rows, passages)
+    return Articles(rows, passages, written)
+
+
+def _of(rows: Sequence[Row], lang: str, *, answerable: bool) -> list[Row]:
+    return [row for row in rows if row["lang"] == lang and bool(row["answers"]) == answerable]
 
 
 def asked_of(row: Row) -> Asked:
@@ -88,8 +100,9 @@ def asked_of(row: Row) -> Asked:
     )
 
 
-def answered(articles: Articles, row: Row, rng: np.random.Generator) -> WritingTask | None:
+def answered(articles: Articles, row: Row, exercises: Exercises) -> WritingTask | None:
     """A row beside its passage, at times with another of its article before or after."""
+    rng = exercises.rng
     asked, own = asked_of(row), content_of(row, with_title=True)
     offset = len(own) - len(row["context"])
     other = articles.foreign(row) if rng.random() < TWO_PASSAGES else None
@@ -99,21 +112,21 @@ def answered(articles: Articles, row: Row, rng: np.random.Generator) -> WritingT
         if spans:
             places = [Pointed(contents.index(own), start + offset, end + offset) for start, end in spans[:1]]
             said = Asked(asked.question, asked.lang, (answer, *asked.answers))
-            return answered_task(said, contents, places, MAX_WORDS, rng)
+            return exercises.answered(said, contents, places)
     return None
 
 
-def epoch_tasks(articles: Articles, n_rows: dict[str, int], rng: np.random.Generator) -> list[WritingTask]:
+def epoch_tasks(articles: Articles, n_rows: dict[str, int], exercises: Exercises) -> list[WritingTask]:
     """Exercises of one epoch: a sample of each language, and rows without an answer."""
     found: list[WritingTask | None] = []
     for lang, n in n_rows.items():
-        chosen = _sample(articles.of(lang, answerable=True), n, rng)
-        found += [answered(articles, row, rng) for row in chosen]
-        for row in _sample(chosen, int(FOREIGN_SHARE * n), rng):
+        chosen = articles.sample(lang, n, exercises.rng, answerable=True)
+        found += [answered(articles, row, exercises) for row in chosen]
+        for row in _sample(chosen, int(FOREIGN_SHARE * n), exercises.rng):
             other = articles.foreign(row)
-            found.append(silent_task(asked_of(row), [other], MAX_WORDS) if other else None)
-        silent = _sample(articles.of(lang, answerable=False), int(UNANSWERABLE_SHARE * n), rng)
-        found += [silent_task(asked_of(row), [content_of(row, with_title=True)], MAX_WORDS) for row in silent]
+            found.append(exercises.silent(asked_of(row), [other]) if other else None)
+        silent = articles.sample(lang, int(UNANSWERABLE_SHARE * n), exercises.rng, answerable=False)
+        found += [exercises.silent(asked_of(row), [content_of(row, with_title=True)]) for row in silent]
     return [task for task in found if task is not None]
 
 
@@ -125,22 +138,15 @@ def validation_tasks(
     articles: Articles, reader: OnnxReader, n: int, n_silent: int, rng: np.random.Generator
 ) -> list[WritingTask]:
     """``n`` questions of each language with what the reader points to in their passage, ``n_silent`` without answer."""
-    tasks = []
+    asked: list[tuple[Asked, str | None]] = []
     for lang in ("en", "fr"):
-        for row in _sample(articles.of(lang, answerable=True), n, rng):
-            tasks.append(_read_task(asked_of(row), content_of(row, with_title=True), reader))
+        chosen = _sample(articles.of(lang, answerable=True), n, rng)
+        asked += [(asked_of(row), content_of(row, with_title=True)) for row in chosen]
         silent = articles.of(lang, answerable=False) or articles.of(lang, answerable=True)
         for row in _sample(silent, n_silent, rng):
             content = articles.foreign(row) if row["answers"] else content_of(row, with_title=True)
-            if content:
-                tasks.append(_read_task(Asked(row["question"], row["lang"]), content, reader))
-    return tasks
-
-
-def _read_task(asked: Asked, content: str, reader: OnnxReader) -> WritingTask:
-    evidence = cut_evidence([content], point(reader, asked.question, [content]), MAX_WORDS)
-    pieces = tuple(piece.text for piece in evidence)
-    return WritingTask(asked.question, asked.lang, pieces, DONT_KNOW[asked.lang], asked.answers)
+            asked.append((Asked(row["question"], row["lang"]), content))
+    return [exam_task(one, [content], partial(point, reader), MAX_WORDS) for one, content in asked if content]
 
 
 def exported_reader(work: Path, seed: int) -> OnnxReader:
@@ -155,13 +161,16 @@ def exported_reader(work: Path, seed: int) -> OnnxReader:
 def train(gguf: Path, args: argparse.Namespace) -> None:
     """Train, leaving the change in ``args.work``: the last one, and one per check."""
     rows = RowMaker(gguf, MAX_TOKENS)
-    articles = articles_of(read_rows(args.data, ["train"]))
+    articles = articles_of(read_rows(args.data, ["train"]), written_rows(args.data, tuple(TEXTS)))
     exam = held_out(args)
     model = with_lora(load_base(gguf), args.rank, args.seed)
+    if args.start:
+        learn_on(model, load_file(args.start))
+    reader = exported_reader(args.work, args.seed)
 
     def epoch_rows(epoch: int) -> list[WriterRow]:
-        rng = np.random.default_rng((args.seed, 2, epoch))
-        return rows.rows(epoch_tasks(articles, {"fr": args.french_rows, "en": args.english_rows}, rng))
+        exercises = Exercises(partial(point, reader), MAX_WORDS, np.random.default_rng((args.seed, 2, epoch)))
+        return rows.rows(epoch_tasks(articles, {"fr": args.french_rows, "en": args.english_rows}, exercises))
 
     def check(step: int) -> None:
         if step % args.check_steps:
@@ -223,6 +232,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="adapter.safetensors and config.json go here")
     parser.add_argument("--work", type=Path, required=True, help="checkpoint and GGUF files; a rerun goes on")
+    parser.add_argument("--start", type=Path, help="go on from this adapter.safetensors, instead of from the base")
     parser.add_argument("--minutes", type=float, default=33, help="of training; checks and export come on top")
     parser.add_argument("--steps", type=int, default=100_000, help="end after this many steps, if sooner")
     parser.add_argument("--learning-rate", type=float, default=6e-4)

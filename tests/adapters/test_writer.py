@@ -14,14 +14,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.low_rank import merge_pressed
-from palier.adapters.torch_precision import fast_dtype
 from palier.adapters.workspace import write_json
-from palier.adapters.writer_adapter import both_changes, gguf_of, learnt_change, load_base, with_lora
-from palier.adapters.writer_exam import exam_metrics, replies_of_llama, replies_of_torch, smallest_good
+from palier.adapters.writer_adapter import both_changes, gguf_of, learn_on, learnt_change, load_base, with_lora
+from palier.adapters.writer_exam import exam_metrics, replies_of_torch, smallest_good
 from palier.adapters.writer_export import export_writer, regrouped
 from palier.adapters.writer_rows import IGNORED, RowMaker, WriterRow, batch_of
 from palier.adapters.writer_rung import (
     CONFIG,
+    STOP,
     WRITER_FILE,
     LlamaCpp,
     WriterConfig,
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.model
 BASE = "smollm2-135m-instruct"
 TASKS = [
     WritingTask("When does York close?", "en", ("Hours\nYork closes at 22:30.",), "22:30 [1]", ("22:30",)),
-    WritingTask("Quand ferme Lyon ?", "fr", ("Horaires\nLyon ferme à 21 h.",), "21 h [1]", ("21 h",)),
+    WritingTask("Quand ferme Lyon ?", "fr", ("Horaires\nLyon ferme à 21 h.",), "21 h [1]", ("21 h",), ("21 h [1]",)),
     WritingTask("When does Bath close?", "en", ("Menu\nThe Regina is £11.",), DONT_KNOW["en"]),
     WritingTask("Where is it?", "en", ("A\nDogs may come in.", "B\nThe shop is in Leeds."), "in Leeds [2]", ("Leeds",)),
 ]
@@ -184,16 +184,29 @@ def test_a_base_without_a_change_comes_back_as_it_was(base: Path, plain: Any, tm
         assert np.abs(one - two).max() <= np.abs(one).max() / 100, old.name
 
 
-def test_llama_cpp_writes_what_torch_writes(maker: RowMaker, exported: Path, tuned: Any) -> None:
-    """The same greedy replies from the exported file, the heads' rows regrouped, as from the weights themselves.
+@pytest.mark.parametrize("task", TASKS)
+def test_llama_cpp_writes_what_torch_would_write(
+    maker: RowMaker, exported: Path, tuned: Any, task: WritingTask
+) -> None:
+    """The exported file, the heads' rows regrouped, is as sure of its reply as the weights are.
 
-    Not all: three steps leave near ties, which a processor's own way of adding bytes decides, more of them where there
-    are no instructions for it.
+    The words are not compared: three steps leave near ties, which a processor's own way of adding bytes decides.
     """
-    replies = replies_of_llama(LlamaCpp(exported / WRITER_FILE), TASKS, 12)
-    wanted = replies_of_torch(tuned, maker, TASKS, 12)
-    assert sum(a == b for a, b in zip(replies, wanted, strict=True)) >= (3 if fast_dtype() is torch.bfloat16 else 2)
-    assert all("\n" not in reply for reply in replies)
+    (choice,) = LlamaCpp(exported / WRITER_FILE).chat(task.messages(), 12, STOP)["choices"]
+    tokens = choice["logprobs"]["content"]
+    ids, prompt = [token["id"] for token in tokens], maker.prompt(task)
+    with torch.inference_mode():
+        wanted = tuned(torch.tensor([[*prompt, *ids]])).logits[0].float().log_softmax(-1)
+    sure = [float(wanted[len(prompt) - 1 + place, token]) for place, token in enumerate(ids)]
+    assert np.mean([token["logprob"] for token in tokens]) == pytest.approx(np.mean(sure), abs=0.5)
+    assert "\n" not in choice["message"]["content"]
+
+
+def test_replies_in_a_batch_are_those_of_one_by_one(maker: RowMaker, tuned: Any) -> None:
+    """Prompts of other lengths beside one change nothing; a reply is one line."""
+    together = replies_of_torch(tuned, maker, TASKS, 12)
+    assert together == [replies_of_torch(tuned, maker, [task], 12)[0] for task in TASKS]
+    assert all(reply and "\n" not in reply for reply in together)
 
 
 def test_a_tuned_writer_answers_on_the_ladder_with_a_citation(exported: Path) -> None:
@@ -240,6 +253,16 @@ def test_two_changes_are_one_with_both_ranks(tmp_path: Path) -> None:
     merge_pressed(two, load_file(tmp_path / "both.safetensors"))
     for name in "abc":
         assert torch.allclose(one[name], two[name], atol=1e-5)
+
+
+def test_a_training_can_go_on_from_a_change(plain: Any, trained: Sequence[dict[str, torch.Tensor]]) -> None:
+    """The matrices say again what they said, and another rank is refused."""
+    model = with_lora(copy.deepcopy(plain), rank=4, seed=2)
+    learn_on(model, trained[0])
+    again = learnt_change(model)
+    assert all(torch.equal(again[name], tensor) for name, tensor in trained[0].items())
+    with pytest.raises(RuntimeError):
+        learn_on(with_lora(copy.deepcopy(plain), rank=2, seed=2), trained[0])
 
 
 def test_a_change_for_another_base_is_refused(base: Path) -> None:

@@ -1,6 +1,7 @@
 """What the writer reads: whole sentences of the passages, the ones pointed to first, never more than allowed."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from palier.domain.evidence import (
     evidence_messages,
     point_by_words,
     sentences,
+    suggestions,
 )
 
 MENU = "Menu > Pizzas\nThe Margherita is £9. It is vegetarian. Dogs are welcome.\nThe Regina is £11. It has ham."
@@ -97,6 +99,28 @@ def test_the_prompt_begins_alike_for_every_question_and_ends_with_it(lang):
     assert one[0] == two[0] == {"role": "system", "content": INSTRUCTIONS[lang]}
     assert one[1]["content"].startswith("[1] First.\n[2] Second.\n")
     assert one[1]["content"].endswith(" Why?")
+
+
+def test_what_is_suggested_stands_in_the_evidence_under_its_mark():
+    """Best first, once each; not what was cut away, nor a place without words to say, nor a table to recite."""
+    said = [
+        replace(place(HOURS, "noon", 1), text="at noon"),
+        replace(place(MENU, "£11"), text="£11"),
+        place(MENU, "ham"),
+        replace(place(MENU, "vegetarian"), text="vegetarian"),
+        replace(place(HOURS, "noon", 1), text="at noon"),
+        replace(place(MENU, "£11"), text="£11; " * 50),
+    ]
+    evidence = cut_evidence([MENU, HOURS], said, 8)
+    assert suggestions(said, evidence) == ("at noon [2]", "£11 [1]")
+    assert suggestions([], evidence) == suggestions(said, ()) == ()
+    prompt = evidence_messages("Quand ?", "fr", [piece.text for piece in evidence], suggestions(said, evidence))
+    assert prompt[1]["content"].endswith("Question : Quand ?\nPeut-être : at noon [2] | £11 [1]")
+
+
+def test_items_of_a_list_are_suggested_where_each_stands_in_the_evidence():
+    listed = replace(place("- ham\n- olives", "ham"), text="ham; olives")
+    assert suggestions([listed], cut_evidence(["- ham\n- olives"], [listed], 9)) == ("ham; olives [1]",)
 
 
 @given(st.text(max_size=80))

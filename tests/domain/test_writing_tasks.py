@@ -1,16 +1,17 @@
 """Golden questions become exercises whose target stands in the evidence under the mark that it cites."""
 
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from palier.domain.documents import Passage
-from palier.domain.evidence import Pointed
+from palier.domain.evidence import Pointed, point_by_words
 from palier.domain.golden import GoldenQuestion
 from palier.domain.prompting import DONT_KNOW
 from palier.domain.reading_tasks import Lookalikes
-from palier.domain.writing_tasks import Asked, WritingTask, answered_task, golden_tasks, silent_task
+from palier.domain.writing_tasks import Asked, Exercises, WritingTask, exam_task, golden_tasks
 
 HOURS = Passage("a", "en/hours", "en", "Hours", "", "Leeds closes at 22:00. York closes at 23:00.", 1, 1)
 TOPPINGS = Passage("b", "en/menu", "en", "Menu", "Extras", "- ham\n- olives\n- capers", 1, 3)
@@ -35,9 +36,19 @@ def row(**changes: object) -> GoldenQuestion:
     return GoldenQuestion.model_validate(fields | changes)
 
 
+def times(question, contents):
+    """Points to every time of a clock, the last one first, as a reader would."""
+    found = [(i, match) for i, text in enumerate(contents) for match in re.finditer(r"\d\d:\d\d", text)]
+    return [Pointed(i, match.start(), match.end(), match.group()) for i, match in reversed(found)]
+
+
+def exercises(seed: int, point=point_by_words, max_words: int = 60) -> Exercises:
+    return Exercises(point, max_words, np.random.default_rng(seed))
+
+
 def made(seed: int, *rows: GoldenQuestion, max_words: int = 60) -> list[WritingTask]:
     lookalikes = Lookalikes(list(PASSAGES.values()))
-    return golden_tasks(rows, PASSAGES, lookalikes, max_words, np.random.default_rng(seed))
+    return golden_tasks(rows, PASSAGES, lookalikes, exercises(seed, max_words=max_words))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -85,10 +96,33 @@ def test_the_right_passage_is_cited_where_it_comes_second():
     contents = [TOPPINGS.content, HOURS.content]
     start = HOURS.content.index("23:00")
     asked = Asked("When does York close?", "en", ("23:00",))
-    task = answered_task(asked, contents, [Pointed(1, start, start + 5)], 60, np.random.default_rng(0))
+    task = exercises(0).answered(asked, contents, [Pointed(1, start, start + 5)])
     assert task is not None
     assert task.evidence[int(task.target[-2]) - 1].startswith("Hours")
 
 
 def test_without_passages_there_is_nothing_to_be_silent_about():
-    assert silent_task(Asked("Why?", "en"), [], 60) is None
+    assert exercises(0).silent(Asked("Why?", "en"), []) is None
+
+
+def test_what_a_reader_would_say_is_suggested_and_at_times_taken_away():
+    """All of it in most exercises, without the best one or nothing at all in some; an exam always hears all."""
+    start = HOURS.content.index("23:00")
+    asked = Asked("When does York close?", "en", ("23:00",))
+    tasks = [
+        exercises(seed, times).answered(asked, [HOURS.content], [Pointed(0, start, start + 5)]) for seed in range(200)
+    ]
+    counts = Counter(task.suggested for task in tasks)
+    assert counts.keys() == {("23:00 [1]", "22:00 [1]"), ("22:00 [1]",), ()}
+    assert counts["23:00 [1]", "22:00 [1]"] > 120
+    assert {task.target for task in tasks} == {"23:00 [1]"}
+    exam = exam_task(asked, [HOURS.content], times, 60)
+    assert exam.suggested == ("23:00 [1]", "22:00 [1]")
+    assert exam.messages()[-1]["content"].endswith("\nPerhaps: 23:00 [1] | 22:00 [1]")
+
+
+def test_silence_is_learnt_beside_suggestions_too():
+    asked = Asked("When does Bath close?", "en", ("20:00",))
+    tasks = [exercises(seed, times).silent(asked, [HOURS.content]) for seed in range(20)]
+    assert {(task.target, task.answers) for task in tasks} == {(DONT_KNOW["en"], ())}
+    assert any(task.suggested for task in tasks)

@@ -101,6 +101,10 @@ READING = 2
 """Counts up when the same weights begin to read otherwise: what a reader of before said is not remembered then."""
 
 
+WRITING = 2
+"""The same of what a writer is given to read."""
+
+
 def rung_fingerprint(params: Params, name: str, workspace: Workspace) -> str:
     """What makes a rung answer as it does: its params, its weights and config, the prompt, the price of a CPU hour."""
     rung: RungParams = params.ladder.rungs[name]
@@ -113,6 +117,7 @@ def rung_fingerprint(params: Params, name: str, workspace: Workspace) -> str:
         parts["prompt"] = params.prompt
     if isinstance(rung, WriterRung):
         parts["model"] = writer_hashes(workspace.models, rung.model)
+        parts["writing"] = WRITING
     return json.dumps(parts, sort_keys=True)
 
 

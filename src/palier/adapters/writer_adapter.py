@@ -83,6 +83,18 @@ def learnt_change(model: PeftModel) -> dict[str, Tensor]:
     return kept
 
 
+def learn_on(model: PeftModel, change: Mapping[str, Tensor]) -> None:
+    """Set the LoRA matrices of ``model`` to ``change``, as `learnt_change` gave it; KeyError or RuntimeError when names
+    or shapes (the rank) do not fit.
+    """
+    scale = model.peft_config["default"].lora_alpha / model.peft_config["default"].r
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            stem, _, rest = name.removeprefix(_LORA).partition(".lora_")
+            end, factor = ("up", scale) if rest.startswith("B") else ("down", 1.0)
+            parameter.data.copy_(change[f"{stem}.weight.{end}"].float() / factor)
+
+
 def both_changes(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The sum of two changes as one; ranks add up."""
     kept = {**first, **second}

@@ -1,9 +1,10 @@
 """The writer: a small instruct model run by llama.cpp inside this process, on one thread.
 
 It is given little to read (a prompt costs it more than its answer does): the sentences around what the reader points
-to, or those that share most words with the question where there is no reader. It asks the reader itself instead of
-being told what another rung found: an answer then depends on the question and its passages alone, and what was recorded
-is what is served. The price: the reader reads twice when it stands below on the ladder, a tenth of the writer's time.
+to, with what the reader would say, or those that share most words with the question where there is no reader. It asks
+the reader itself instead of being told what another rung found: an answer then depends on the question and its passages
+alone, and what was recorded is what is served. The price: the reader reads twice when it stands below on the ladder, a
+tenth of the writer's time.
 One question at a time: llama.cpp would interleave two, and both would be late.
 """
 
@@ -21,7 +22,15 @@ from palier.adapters.catalogue import load_catalogue, sha256_file
 from palier.adapters.onnx_reader import MODEL as READER_FILE
 from palier.adapters.onnx_reader import OnnxReader
 from palier.domain.answering import Hit, Question, RungAnswer
-from palier.domain.evidence import Evidence, Pointed, about_tokens, cut_evidence, evidence_messages, point_by_words
+from palier.domain.evidence import (
+    Evidence,
+    Pointed,
+    about_tokens,
+    cut_evidence,
+    evidence_messages,
+    point_by_words,
+    suggestions,
+)
 from palier.domain.money import cpu_cost_nanousd
 from palier.domain.prompting import messages, read_reply
 from palier.errors import IntegrityError
@@ -118,10 +127,11 @@ class WriterRung:
         wrote none. Without passages it is asked with the prompt that other models are asked with.
         """
         started = time.perf_counter()
-        evidence = self._evidence(question, [hit.passage.content for hit in hits[: self._limits.n_passages]])
+        evidence, suggested = self._evidence(question, [hit.passage.content for hit in hits[: self._limits.n_passages]])
         used = [hits[piece.passage_index] for piece in evidence]
         if used:
-            chat = evidence_messages(question.standalone, question.lang, [piece.text for piece in evidence])
+            pieces = [piece.text for piece in evidence]
+            chat = evidence_messages(question.standalone, question.lang, pieces, suggested)
         else:
             chat = messages(self._prompt, question, ())
         reply = self._model.chat(chat, self._limits.max_new_tokens, STOP if used else ())
@@ -137,15 +147,19 @@ class WriterRung:
             latency_ms=1000 * seconds,
         )
 
-    def _evidence(self, question: Question, contents: Sequence[str]) -> tuple[Evidence, ...]:
-        """At most EVIDENCE_TOKENS tokens: of text that is dear in tokens (numbers, tables) fewer words are taken."""
+    def _evidence(self, question: Question, contents: Sequence[str]) -> tuple[tuple[Evidence, ...], tuple[str, ...]]:
+        """Evidence and what is suggested, together at most EVIDENCE_TOKENS tokens: of text that is dear in tokens
+        (numbers, tables) fewer words are taken.
+        """
         pointed = point(self._reader, question.standalone, contents)
         max_words = self._limits.max_words
         evidence = cut_evidence(contents, pointed, max_words)
-        while max_words > 1 and sum(about_tokens(piece.text) for piece in evidence) > EVIDENCE_TOKENS:
+        suggested = suggestions(pointed, evidence)
+        while max_words > 1 and _n_tokens(evidence, suggested) > EVIDENCE_TOKENS:
             max_words = int(max_words * SHRINK)
             evidence = cut_evidence(contents, pointed, max_words)
-        return evidence
+            suggested = suggestions(pointed, evidence)
+        return evidence, suggested
 
 
 def tuned_writer(folder: Path, model: str) -> WriterConfig | None:
@@ -182,7 +196,11 @@ def point(reader: OnnxReader | None, question: str, contents: Sequence[str]) -> 
     if reader is None:
         return point_by_words(question, contents, N_POINTED)
     readings = reader.read(question, contents)[:N_POINTED]
-    return [Pointed(reading.passage_index, reading.start, reading.end) for reading in readings]
+    return [Pointed(reading.passage_index, reading.start, reading.end, reading.text) for reading in readings]
+
+
+def _n_tokens(evidence: Sequence[Evidence], suggested: Sequence[str]) -> int:
+    return sum(map(about_tokens, [*(piece.text for piece in evidence), *suggested]))
 
 
 def mean_logprob(choice: Mapping[str, Any]) -> float:

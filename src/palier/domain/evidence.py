@@ -1,4 +1,5 @@
-"""What the writer is given to read: the few sentences around the places where an answer may stand, and the question.
+"""What the writer is given to read: the few sentences around the places where an answer may stand, the question, and
+what a reader would say.
 
 Training and serving both come through here, so that the writer is asked in the very words that it learnt from. Knows
 strings and places in them; nothing of models or tokens. The instruction comes first and is the same for every question
@@ -13,12 +14,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from palier.domain.documents import Lang
+from palier.domain.golden import ITEMS
 
 INSTRUCTIONS: dict[Lang, str] = {
     "en": "Short answer from the text, cited, or: I don't know.",
     "fr": "Réponse courte tirée du texte, citée, ou : Je ne sais pas.",
 }
 _ASKED: dict[Lang, str] = {"en": "Question:", "fr": "Question :"}
+_SUGGESTED: dict[Lang, str] = {"en": "Perhaps:", "fr": "Peut-être :"}
+SUGGESTED_TOKENS = 40
+"""A reading that is longer (a whole table) is pointed to, and not said."""
 _SENTENCE_END = re.compile(r"[.!?…]['\"»”)*_]*[ \t]+(?=[\"'«“(*_]*\w)|[ \t]*\n\s*")
 _WORD = re.compile(r"\w+")
 _TOKEN = re.compile(r"\d|[^\w\s]|[^\W\d]{1,3}")
@@ -26,11 +31,14 @@ _TOKEN = re.compile(r"\d|[^\w\s]|[^\W\d]{1,3}")
 
 @dataclass(frozen=True, slots=True)
 class Pointed:
-    """Where an answer may stand: characters ``start`` to ``end`` of the content of passage ``passage_index``."""
+    """Where an answer may stand: characters ``start`` to ``end`` of the content of passage ``passage_index``, and what
+    would be said of them (``text``; none where a whole sentence is pointed to).
+    """
 
     passage_index: int
     start: int
     end: int
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,24 @@ def cut_evidence(contents: Sequence[str], pointed: Sequence[Pointed], max_words:
         taken[index, number] = " ".join(text.split())
     found = sorted({index for index, _ in taken})
     return tuple(Evidence(index, _joined(contents[index], pieces[index], taken, index)) for index in found)
+
+
+def suggestions(pointed: Sequence[Pointed], evidence: Sequence[Evidence]) -> tuple[str, ...]:
+    """What is said of the places in ``pointed`` (best first), each with the mark of the ``evidence`` that holds it, as
+    in "at noon [2]". A place that was cut away, or that is long to say, suggests nothing.
+    """
+    said = [
+        f"{place.text} [{number}]"
+        for place in pointed
+        for number, piece in enumerate(evidence, start=1)
+        if piece.passage_index == place.passage_index and _is_worth_saying(place.text, piece.text)
+    ]
+    return tuple(dict.fromkeys(said))
+
+
+def _is_worth_saying(text: str, evidence: str) -> bool:
+    """Whether ``text`` is short, and each part of it (items of a list are joined) stands in ``evidence``."""
+    return 0 < about_tokens(text) <= SUGGESTED_TOKENS and all(part in evidence for part in text.split(ITEMS))
 
 
 def point_by_words(question: str, contents: Sequence[str], n: int = 2) -> list[Pointed]:
@@ -97,12 +123,17 @@ def about_tokens(text: str) -> int:
     return len(_TOKEN.findall(text))
 
 
-def evidence_messages(question: str, lang: Lang, evidence: Sequence[str]) -> list[dict[str, str]]:
-    """Chat messages: the instruction of the language, the numbered ``evidence``, the question last."""
+def evidence_messages(
+    question: str, lang: Lang, evidence: Sequence[str], suggested: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """Chat messages: the instruction of the language, the numbered ``evidence``, the question, and what is
+    ``suggested`` as its answer last.
+    """
     numbered = "\n".join(f"[{number}] {text}" for number, text in enumerate(evidence, start=1))
+    perhaps = f"\n{_SUGGESTED[lang]} {' | '.join(suggested)}" if suggested else ""
     return [
         {"role": "system", "content": INSTRUCTIONS[lang]},
-        {"role": "user", "content": f"{numbered}\n{_ASKED[lang]} {question}"},
+        {"role": "user", "content": f"{numbered}\n{_ASKED[lang]} {question}{perhaps}"},
     ]
 
 

@@ -31,19 +31,20 @@ from palier.adapters.evaluation.scorer_measures import CurvePoint, learning_curv
 from palier.adapters.evaluation.sections import page_of
 from palier.adapters.evaluation.tables import baseline_table
 from palier.adapters.evaluation.writer_measures import gold_perplexity
+from palier.adapters.onnx_reader import MODEL as READER_FILE
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.outcome_recorder import quality
 from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.remembered import content_key
 from palier.adapters.workspace import Workspace, read_json, read_jsonl, write_json, write_jsonl, write_text
-from palier.adapters.writer_rung import WRITER_FILE, tuned_writer
+from palier.adapters.writer_rung import WRITER_FILE, point, tuned_writer
 from palier.domain.answering import Cascade
 from palier.domain.baselines import best_overlap_sentence, first_sentence
 from palier.domain.bootstrap import Interval
 from palier.domain.evidence import Pointed
 from palier.domain.scoring import ScorerWeights
 from palier.domain.slices import question_kind, question_length, slice_gaps
-from palier.domain.writing_tasks import Asked, WritingTask, answered_task
+from palier.domain.writing_tasks import Asked, Exercises, WritingTask
 from palier.errors import InputError
 from palier.params import EvaluateModelsParams, Params, WriterRung
 from palier.params import ReaderRung as ReaderRungParams
@@ -285,7 +286,9 @@ class _Evaluation:
 
     def _writing_tasks(self) -> list[WritingTask]:
         """Gold answers beside the evidence around them, of questions whose gold passage was found and says them."""
-        words, rng = self._params.train_writer.evidence_words, self._sampling.rng
+        folder = self._exam.place.reader
+        reader = OnnxReader(folder) if (folder / READER_FILE).is_file() else None
+        exercises = Exercises(partial(point, reader), self._params.train_writer.evidence_words, self._sampling.rng)
         tasks = []
         for item in chosen_for_noise(self._exam.asked, self._section.writer_questions):
             wanted = Asked(item.question.standalone, item.question.lang, tuple(item.row["answers"]))
@@ -297,7 +300,7 @@ class _Evaluation:
             start = gold[0].find(wanted.answers[0]) if gold else -1
             if start >= 0:
                 place = Pointed(0, start, start + len(wanted.answers[0]))
-                tasks.append(answered_task(wanted, gold[:1], [place], words, rng))
+                tasks.append(exercises.answered(wanted, gold[:1], [place]))
         return [task for task in tasks if task is not None]
 
     def _reader_curve(self) -> list[CurvePoint]:

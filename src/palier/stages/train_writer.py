@@ -15,6 +15,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,10 @@ from palier.adapters.writer_rows import RowMaker, WriterRow
 from palier.adapters.writer_rung import CONFIG, WRITER_FILE, LlamaCpp, WriterConfig, point, read_writer_config
 from palier.adapters.writer_training import WriterPlan, train_writer
 from palier.domain.documents import Passage
-from palier.domain.evidence import cut_evidence
 from palier.domain.golden import GoldenQuestion
 from palier.domain.prompting import DONT_KNOW
 from palier.domain.reading_tasks import Lookalikes, distractors
-from palier.domain.writing_tasks import WritingTask, golden_tasks
+from palier.domain.writing_tasks import Asked, Exercises, WritingTask, exam_task, golden_tasks
 from palier.errors import DataGateError, ParamsError
 from palier.params import Params
 
@@ -121,7 +121,10 @@ def _tuned(params: Params, workspace: Workspace, folder: Path, progress: Progres
     gguf = gguf_of(resolve(section.base))
     starter = resolve(section.starter) if section.starter else None
     learned = read_examples(workspace) if section.use_feedback else []
-    rows = _rows(params, [row for row in (*golden, *learned) if row.split == "train"], passages, lookalikes, gguf)
+    exercises = Exercises(partial(point, reader), section.evidence_words, np.random.default_rng((params.seed, 2)))
+    progress(0, 1, "the reader points to evidence for the training questions")
+    train_rows = [row for row in (*golden, *learned) if row.split == "train"]
+    rows = _tokenized(golden_tasks(train_rows, passages, lookalikes, exercises), gguf)
     examiner = _Examiner(reader, passages, lookalikes, section.evidence_words, section.exam_questions)
     exam = examiner.tasks([row for row in golden if row.split == "validation"])
     before = starter_change(starter)
@@ -153,15 +156,7 @@ def _megabytes(folder: Path) -> dict[str, float]:
     return {"megabytes": round((folder / WRITER_FILE).stat().st_size / 1e6, 1)}
 
 
-def _rows(
-    params: Params,
-    golden: Sequence[GoldenQuestion],
-    passages: Mapping[str, Passage],
-    lookalikes: Lookalikes,
-    gguf: Path,
-) -> list[WriterRow]:
-    rng = np.random.default_rng((params.seed, 2))
-    tasks = golden_tasks(golden, passages, lookalikes, params.train_writer.evidence_words, rng)
+def _tokenized(tasks: Sequence[WritingTask], gguf: Path) -> list[WriterRow]:
     if not any(task.answers and task.target != DONT_KNOW[task.lang] for task in tasks):
         raise DataGateError(
             f"None of {len(tasks)} training exercises has an answer in its passage. Check that the golden rows with "
@@ -211,9 +206,7 @@ class _Examiner:
         asked = row.asked().standalone
         gold = [self.passages[key].content for key in row.passage_ids if key in self.passages]
         contents = [*gold, *(passage.content for passage in distractors(row, self.lookalikes, 1))]
-        evidence = cut_evidence(contents, point(self.reader, asked, contents), self.max_words)
-        pieces = tuple(piece.text for piece in evidence)
-        return WritingTask(asked, row.lang, pieces, DONT_KNOW[row.lang], row.answers)
+        return exam_task(Asked(asked, row.lang, row.answers), contents, partial(point, self.reader), self.max_words)
 
 
 @dataclass(frozen=True)
