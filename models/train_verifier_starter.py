@@ -27,7 +27,7 @@ from cross_encoder_training import WEIGHTS, inputs_of, learning_rate_share, pres
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
-from training_rows import Row, content_of, read_rows, written_rows
+from training_rows import READ_BEFORE, TEXTS, Row, content_of, read_rows, written_rows
 
 from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_cross_encoder import PairCutter
@@ -162,7 +162,7 @@ def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> 
     torch.manual_seed(args.seed)
     examples, held_out = read_examples(args.work, "train"), read_examples(args.work, "validation")
     rng = np.random.default_rng(args.seed)
-    rarer = dict.fromkeys(("read", "unanswerable"), args.read_share) if args.written else {}
+    rarer = dict.fromkeys(("read", "unanswerable"), args.read_share) if args.written is not None else {}
     examples = [example for example in examples if rng.random() < SHARES[example.kind] / rarer.get(example.kind, 1.0)]
     batches = [batch for _ in range(args.epochs) for batch in batches_of(examples, args.batch_size, rng)][: args.steps]
     model.encoder.embeddings.requires_grad_(False)
@@ -228,8 +228,9 @@ def mine(args: argparse.Namespace) -> None:
         english = [row for row in rows if row["lang"] == "en"]
         chosen = [english[i] for i in rng.permutation(len(english))[:n_english]]
         chosen += [row for row in rows if row["lang"] == "fr"]
-        if args.written and split == "train":
-            asked = [*written_rows(args.data), *(row for row in chosen if not row["answers"])]
+        if args.written is not None and split == "train":
+            written = written_rows(args.data, args.written or READ_BEFORE)
+            asked = [*written, *(row for row in chosen if not row["answers"])]
             asked = [asked[i] for i in rng.permutation(len(asked))]
             n_read = round(args.read_share * len(asked))
             unread = [row for row in (*asked[n_read:], *chosen) if row["answers"]]
@@ -263,7 +264,12 @@ def main() -> None:
         "--start", type=Path, required=True, help="a reader's full weights, or a pressed verifier's folder"
     )
     parser.add_argument("--read-share", type=float, default=0.5, help="of what --written asks a reader: it takes long")
-    parser.add_argument("--written", action="store_true", help="learn from `reading_examples` too")
+    parser.add_argument(
+        "--written",
+        nargs="*",
+        choices=sorted(TEXTS),
+        help="learn from these texts of `reading_examples` too (none named: those of before step 11)",
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="adapter.safetensors goes here")
     parser.add_argument("--english-rows", type=int, default=6500)
