@@ -37,6 +37,7 @@ from bench.report import Report, metric, tell
 from palier.adapters.beliefs.learners import MOST_REPEATS, Folds
 from palier.adapters.beliefs.learning import Beliefs, known_neighbours, learn_beliefs, places_of
 from palier.domain.beliefs.believer import Seen
+from palier.domain.calibration import calibration_error
 from palier.domain.cascade.outcomes import OutcomeTable
 from palier.domain.cascade.search import Constraints, Searched
 from palier.errors import InputError
@@ -48,7 +49,6 @@ BUDGET_ALPHA = 0.02
 N_BUDGETS = 20
 N_TRIALS = 200
 N_CALIBRATION = 1000
-N_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,10 @@ def scorer_figures(beliefs: Beliefs, by_text: Floats, split: Split) -> dict[str,
     return {
         "auc": float(np.mean([auc(beliefs.scorer[test, m], data.correct[test, m]) for m in models])),
         "text_auc": float(np.mean([auc(by_text[test, m], data.correct[test, m]) for m in models])),
-        "ece": float(np.mean([ece(beliefs.scorer[test, m], data.correct[test, m]) for m in models])),
+        "ece": float(np.mean([calibration_error(beliefs.scorer[test, m], data.correct[test, m]) for m in models])),
         "prior_auc": float(np.mean([auc(beliefs.prior[test, m], data.correct[test, m]) for m in models])),
         "posterior_auc": float(np.mean([auc(*pair) for pair in pairs])),
-        "posterior_ece": float(np.mean([ece(*pair) for pair in pairs])),
+        "posterior_ece": float(np.mean([calibration_error(*pair) for pair in pairs])),
     }
 
 
@@ -201,13 +201,6 @@ def auc(score: Floats, right: Floats) -> float:
     _, at, counts = np.unique(score, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[at]
     return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
-
-
-def ece(score: Floats, right: Floats) -> float:
-    """Expected calibration error over ten bins of equal size."""
-    bins = np.array_split(np.argsort(score, kind="stable"), N_BINS)
-    gaps = [abs(score[rows].mean() - right[rows].mean()) * len(rows) for rows in bins if len(rows)]
-    return float(sum(gaps) / len(score))
 
 
 def optimiser_seconds(rng: np.random.Generator, n: int, n_rungs: int = 12) -> float:

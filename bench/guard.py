@@ -19,12 +19,13 @@ import numpy as np
 
 from bench.exported_models import exported_encoder, exported_guard_classifier
 from bench.report import QaRow, Report, metric, percentile, read_qa, tell
-from palier.adapters.catalogue import resolve, sha256_file
+from palier.adapters.catalogue import load_catalogue, resolve, sha256_file
 from palier.adapters.golden_guard import GUARD_FILE, STARTER
 from palier.adapters.guard_training import Example, read_examples
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.question_pools import Pool, hits_of, pools_of
 from palier.adapters.recent_vectors import RecentVectors
+from palier.adapters.torch_encoder import STARTER_FILE as CLASSIFIER_FILE
 from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage, sha256_text
 from palier.domain.guarding import ATTACKS, HONEST, LANGUAGES, Guard, GuardWeights
@@ -66,6 +67,8 @@ def run(data: Sequence[Path], out: Path, *, max_questions: int | None = 400, see
     rng = np.random.default_rng(seed)
     thresholds = {"attack": dict(weights.attack_threshold), "topic": dict(weights.topic_threshold)}
     told = {"max_questions": max_questions, "seed": seed, "guard_sha256": sha256_file(path), "thresholds": thresholds}
+    if weights.classifier:
+        told["classifier_sha256"] = load_catalogue()[STARTER].files[CLASSIFIER_FILE]
     report = Report("guard", told)
     rows = _read(data, report)
     examples = read_examples(repository_root() / "models" / "guard_examples" / "unseen", rng)

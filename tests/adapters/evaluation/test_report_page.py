@@ -114,7 +114,13 @@ def test_the_same_findings_give_the_same_page_and_plain_data():
 
 def test_tracking_gets_flat_numbers():
     metrics = findings().metrics
-    assert {"<reader>.f1", "<reader>.f1.fr", "baseline.first_bm25_sentence.f1", "scorer.auc"} <= set(metrics)
+    assert {
+        "<reader>.f1",
+        "<reader>.f1.fr",
+        "baseline.first_bm25_sentence.f1",
+        "scorer.auc",
+        "scorer.ece_by_chance",
+    } <= set(metrics)
     assert metrics["noise.<reader>.typos.f1_change"] == -0.1
     assert "curve.scorer.auc.50" in metrics
     assert "curve.scorer.ece.50" not in metrics

@@ -22,6 +22,7 @@ def test_scores_that_keep_their_promise_are_calibrated_and_rank():
     scores, quality = drawn()
     found = scorer_measures(scores, quality, (0.5,), SAMPLING)
     assert found.ece.value < 0.05
+    assert found.ece.value == pytest.approx(found.ece_by_chance, rel=0.6)  # nothing else is wrong with them
     assert found.auc is not None
     assert found.auc.value == pytest.approx(5 / 6, abs=0.03)  # of uniform scores that are probabilities
     assert found.brier.value == pytest.approx(1 / 6, abs=0.02)
@@ -33,6 +34,7 @@ def test_overconfident_scores_are_told_and_one_class_has_no_auc():
     scores, quality = drawn()
     boasting = scorer_measures(0.5 + scores / 2, quality, (), SAMPLING)
     assert boasting.ece.value == pytest.approx(0.25, abs=0.03)
+    assert boasting.ece_by_chance < 0.05
     assert scorer_measures(scores, np.ones_like(scores), (), SAMPLING).auc is None
 
 

@@ -55,6 +55,7 @@ class Findings:
         for rung, scorer in self.scorer.items():
             prefix = "scorer" if rung == "all" else f"scorer.{rung}"
             yield from ((f"{prefix}.{key}", _value(getattr(scorer, key))) for key in ("auc", "ece", "brier"))
+            yield f"{prefix}.ece_by_chance", scorer.ece_by_chance
         for what, points in (("scorer", self.scorer_curve), ("reader", self.reader_curve)):
             for point in points:
                 at = round(100 * point.share)

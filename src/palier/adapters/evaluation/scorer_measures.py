@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, mean_squared_error, precision_score,
 
 from palier.adapters.evaluation.answer_measures import Sampling
 from palier.domain.bootstrap import Interval, statistic_interval
-from palier.domain.calibration import calibration_error, score_bins
+from palier.domain.calibration import calibration_error, calibration_error_by_chance, score_bins
 
 Floats = NDArray[np.float64]
 Fit = Callable[[pd.DataFrame], Callable[[pd.DataFrame], Floats]]
@@ -50,12 +50,15 @@ class AtThreshold:
 
 @dataclass(frozen=True)
 class ScorerMeasures:
-    """AUC is None where all answers are acceptable, or none is."""
+    """AUC is None where all answers are acceptable, or none is; ``ece_by_chance`` is what a calibrated scorer shows on
+    as many rows.
+    """
 
     n: int
     share_acceptable: float
     auc: Interval | None
     ece: Interval
+    ece_by_chance: float
     brier: Interval
     bins: tuple[Bin, ...]
     thresholds: tuple[AtThreshold, ...]
@@ -81,6 +84,7 @@ def scorer_measures(scores: Floats, quality: Floats, thresholds: Sequence[float]
         ece=statistic_interval(
             len(scores), lambda i: calibration_error(scores[i], quality[i]), sampling.rng, sampling.samples
         ),
+        ece_by_chance=calibration_error_by_chance(scores, quality),
         brier=statistic_interval(
             len(scores), lambda i: float(mean_squared_error(quality[i], scores[i])), sampling.rng, sampling.samples
         ),

@@ -105,11 +105,12 @@ def _scorer(findings: Findings) -> Section:
                 f"{found.share_acceptable:.2f}",
                 said(found.auc),
                 said(found.ece),
+                f"{found.ece_by_chance:.3f}",
                 said(found.brier),
             )
             for whose, found in findings.scorer.items()
         ]
-        columns = ("Answers of", "Rows", "Acceptable", "AUC", "ECE", "Brier score")
+        columns = ("Answers of", "Rows", "Acceptable", "AUC", "ECE", "ECE by chance", "Brier score")
         tables.append(Table("Ranking and calibration", columns, rows))
     if everything := findings.scorer.get("all"):
         tables.append(_thresholds(everything))
@@ -118,7 +119,8 @@ def _scorer(findings: Findings) -> Section:
         "scorer",
         "Scorer",
         "How well the score tells good answers from bad ones (acceptable: a quality of at least one half), and whether "
-        "it promises what comes. AUC .5 is chance; ECE 0 is perfect calibration, over bins of equal count.",
+        "it promises what comes. AUC .5 is chance; ECE is over bins of equal count, and of so few rows a perfectly "
+        "calibrated scorer would show about the ECE by chance.",
         tables,
         figures,
     )
