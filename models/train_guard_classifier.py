@@ -3,7 +3,8 @@
     python models/train_guard_classifier.py --data DIR --work DIR --out models/guard-starter
 
 A cross-encoder (`palier.adapters.torch_cross_encoder`) reads a language's code and a text and says how likely it is an
-attack. It begins where the starter encoder stands, pressed to the rank that is kept; the embeddings stay as they are.
+attack. It begins where the starter encoder stands, pressed to the rank that is kept; the embeddings stay as they are
+without ``--embeddings``.
 Each epoch fills the patterns of `guard_examples` with other topics, drops some accents and letters, and holds a sample
 of the public and written questions of training articles. Families and topics of fold 0 and a third of the articles are
 never learnt from: `train_guard_starter.py` fits on them how far the classifier is to be believed beside the linear
@@ -54,7 +55,7 @@ def start(base: Path, encoder: Path, args: argparse.Namespace) -> CrossEncoder:
     after = load_encoder(base, encoder)[0].model.state_dict()
     merge_pressed(before, press(before, {name: after[name] for name in before}, args.rank, whole=()))
     model.encoder.load_state_dict(before)
-    model.encoder.embeddings.requires_grad_(False)
+    model.encoder.embeddings.requires_grad_(args.embeddings)
     return model
 
 
@@ -120,6 +121,14 @@ def report(examples: Sequence[Example], logits: NDArray[np.float64]) -> dict[str
     return found
 
 
+def report_held_out(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> dict[str, float]:
+    """The `report` over families and topics of fold 0."""
+    examples = read_examples(args.examples, np.random.default_rng(args.seed))
+    _, held_out = folds_of_examples(args.examples).splits(examples, HELD_OUT_FOLD)
+    held_out = [example for example in held_out if example.kind in CLASSES]
+    return report(held_out, logits_of(model, cutter, held_out))
+
+
 def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> None:
     """The epochs, by a linear decay; the last weights lie in ``args.work``."""
     torch.set_num_threads(args.threads)
@@ -128,8 +137,6 @@ def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> 
     articles = [*read_rows(args.data, ["train"]), *written_rows(args.data)]
     asked = [e for e in honest_questions(articles, args.honest * args.epochs, rng) if not is_held_out(e)]
     folds = folds_of_examples(args.examples)
-    _, held_out = folds.splits(read_examples(args.examples, rng), HELD_OUT_FOLD)
-    held_out = [example for example in held_out if example.kind in CLASSES]
     dealt = [[asked[i] for i in part] for part in np.array_split(rng.permutation(len(asked)), args.epochs)]
     epochs = [batches_of(drawn_epoch(args.examples, own, folds, rng), args.batch_size, rng) for own in dealt]
     n_steps, step, started, losses = sum(map(len, epochs)), 0, time.monotonic(), []
@@ -156,7 +163,7 @@ def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> 
                 told = {"step": step, "of": n_steps, "loss": round(float(np.mean(losses[-50:])), 4)}
                 print(json.dumps(told | {"minutes_left": round(left, 1)}), flush=True)
         save_file(model.state_dict(), args.work / WEIGHTS)
-        print(json.dumps({"step": step, **report(held_out, logits_of(model, cutter, held_out))}), flush=True)
+        print(json.dumps({"step": step, **report_held_out(args, model, cutter)}), flush=True)
 
 
 def main() -> None:
@@ -171,6 +178,7 @@ def main() -> None:
     parser.add_argument("--smoothing", type=float, default=0.03, help="how far from 0 and 1 the labels are")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--embeddings", action="store_true", help="train them too, as French may need")
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--threads", type=int, default=1)
@@ -182,6 +190,8 @@ def main() -> None:
     if not args.press_only:
         train(args, start(base, resolve("encoder-starter"), args), PairCutter(base))
     press_weights(args, base)
+    pressed = report_held_out(args, starter_cross_encoder(base, args.out), PairCutter(base))
+    print(json.dumps({"pressed": pressed}), flush=True)
     export_cross_encoder(starter_cross_encoder(base, args.out), base, args.work / "int8")
 
 
