@@ -45,8 +45,8 @@ MAX_WORDS = 80
 MAX_TOKENS = 320
 MAX_NEW_TOKENS = 40
 TWO_PASSAGES = 0.25  # share of rows that have another passage of the article beside their own
-FOREIGN_SHARE = 0.12  # questions beside a passage without their answer, per answerable row
-UNANSWERABLE_SHARE = 0.12  # rows that were asked so that the passage does not answer them, per answerable row
+FOREIGN_SHARE = 0.06  # questions beside a passage without their answer, per answerable row
+UNANSWERABLE_SHARE = 0.06  # rows that were asked so that the passage does not answer them, per answerable row
 WRITTEN_SHARE = 0.5  # of the rows of a language: those of `reading_examples`
 
 

@@ -31,11 +31,19 @@ RUNG: dict[str, Any] = {
     "price": {"input_usd_per_million": 1.0, "output_usd_per_million": 1.0, "date": "2026-01-01"},
 }
 
+WRITER: dict[str, Any] = {
+    "kind": "writer",
+    "model": "smollm2-135m-instruct",
+    "passages": 2,
+    "max_prompt_words": 60,
+    "max_new_tokens": 8,
+}
 
-def params_of(**rerank: int) -> Params:
-    """The repository's params with one heavy rung and a guard, and with reranking as told."""
+
+def params_of(rungs: dict[str, Any] | None = None, **rerank: int) -> Params:
+    """The repository's params with one heavy rung (or ``rungs``) and a guard, and with reranking as told."""
     loaded = load_params(repository_root() / "params.yaml")
-    ladder = LadderParams.model_validate({"cpu_usd_per_hour": 0.04, "rungs": {"heavy": RUNG}}, strict=False)
+    ladder = LadderParams.model_validate({"cpu_usd_per_hour": 0.04, "rungs": rungs or {"heavy": RUNG}}, strict=False)
     retrieval = loaded.retrieval.model_copy(update={"rerank": rerank})
     guard = GuardParams(enabled=True, off_topic=True, max_refused=0.01)
     return loaded.model_copy(update={"ladder": ladder, "retrieval": retrieval, "guard": guard})
@@ -91,6 +99,25 @@ def settings_of(tmp_path: Path) -> Settings:
         heavy_url="http://127.0.0.1:9/v1",
         heavy_api_key="none",
     )
+
+
+@pytest.mark.model
+def test_a_release_carries_the_base_of_a_writer_that_was_not_tuned(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It lies in a package of the platform's environment, which a gateway has not: nothing may be looked for there."""
+    place = Workspace(workspace)
+    (place.reader / "model.onnx").unlink()  # a writer goes on without a reader
+    write_json(place.outcomes / "rungs.json", {"admitted": ["heavy", "writer"]})
+    made = package_release.run(params_of({"heavy": RUNG, "writer": WRITER}), workspace, git_sha="abc", now=NOW)
+    (kept,) = (made.bundle / "models" / WRITER["model"]).iterdir()
+    assert not verify_bundle(made.bundle).models[WRITER["model"]].from_catalogue
+    monkeypatch.delattr("palier.adapters.runtime.resolve")
+    rung = load_release(made.bundle, settings_of(tmp_path)).rungs["writer"]
+    assert rung.answer(Question("What is 2 and 2?", "en"), []).text
+    kept.write_bytes(b"another model")
+    with pytest.raises(IntegrityError, match=kept.name):
+        load_release(made.bundle, settings_of(tmp_path))
 
 
 def test_a_release_that_reranks_carries_the_reranker(workspace: Path, tmp_path: Path):

@@ -149,10 +149,14 @@ def _load_rung(name: str, rung: RungParams, shared: _Shared, usd_per_hour: float
 
 
 def _load_writer(name: str, rung: WriterRungParams, shared: _Shared, usd_per_hour: float) -> WriterRung:
-    """The writer that was tuned, if it was tuned from the rung's model; else that model as it comes."""
+    """The writer that was tuned, if it was tuned from the rung's model; else that model as it comes, from the bundle
+    or by the catalogue.
+    """
     folder = shared.models / "writer"
     tuned = tuned_writer(folder, rung.model)
-    if tuned is None:
+    if tuned is None and (bundled := shared.models / rung.model).is_dir():
+        folder = bundled
+    elif tuned is None:
         cache = shared.settings.state_dir / "models"
         folder = resolve(rung.model, cache=cache, hub_url=shared.settings.hub_url)
     words = tuned.max_words if tuned else rung.max_prompt_words

@@ -39,7 +39,9 @@ class BundledModel(BaseModel):
     data: Mapping[str, str] = Field(default_factory=dict)
     """Training data by name with its hash."""
     from_catalogue: bool = False
-    """True where the files are too large to copy and are found, checked, by the model catalogue."""
+    """True where the files are not copied: a model hub has them, and the model catalogue fetches and checks them.
+    What lies in a package of this environment is copied: a gateway has no such packages.
+    """
 
 
 class Manifest(BaseModel):

@@ -25,7 +25,7 @@ Point = Callable[[str, Sequence[str]], Sequence[Pointed]]
 ANSWER_FIRST = 0.25
 """Share of exercises in which the answer's place comes before what is pointed to; in the others it comes after."""
 NOTHING_SUGGESTED = 0.1
-BEST_TAKEN_AWAY = 0.1
+BEST_TAKEN_AWAY = 0.2
 ALSO_SILENT = 0.2
 """Share of answerable questions that are also put beside passages without their answer."""
 

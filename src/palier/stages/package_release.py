@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from palier.adapters.beliefs.store import BELIEFS_FILE
-from palier.adapters.catalogue import load_catalogue, sha256_file
+from palier.adapters.catalogue import HubSource, load_catalogue, resolve, sha256_file
 from palier.adapters.workspace import Workspace, read_json, write_text
 from palier.adapters.writer_rung import CONFIG, WRITER_FILE, tuned_writer
 from palier.domain.answering import Cascade
@@ -34,7 +34,7 @@ there is one."""
 GUARD_FILES: tuple[str, ...] = ("guard.json",)
 """Served where `guard.enabled`."""
 WRITER_FILES = (WRITER_FILE, CONFIG)
-"""Served only where a writer stands on the ladder that was tuned; else its base comes from the catalogue."""
+"""Served only where a writer stands on the ladder that was tuned; else its base, as the catalogue has it."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,15 @@ def _guard_files(folder: Path) -> tuple[str, ...]:
 def _models(workspace: Workspace, ladder: LadderParams, served: Files) -> Mapping[str, BundledModel]:
     models = {name: _bundled(workspace, name, files) for name, files in served.items()}
     catalogue = load_catalogue()
-    for name, rung in ladder.rungs.items():
+    for rung in ladder.rungs.values():
         if isinstance(rung, WriterRung) and not tuned_writer(workspace.writer, rung.model):
             entry = catalogue[rung.model]
-            models[name if name not in models else rung.model] = BundledModel(
+            models[rung.model] = BundledModel(
                 name=rung.model,
                 version="catalogue",
                 licence=entry.licence,
                 files=dict(entry.files),
-                from_catalogue=True,
+                from_catalogue=any(isinstance(source, HubSource) for source in entry.sources),
             )
     return models
 
@@ -154,11 +154,14 @@ def _bundled(workspace: Workspace, name: str, files: tuple[str, ...]) -> Bundled
 def _write_bundle(workspace: Workspace, manifest: Manifest, served: Files) -> None:
     partial = workspace.release.with_name(".release.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for name, files in served.items():
-        for file in files:
+    for name, model in manifest.models.items():
+        if model.from_catalogue:
+            continue
+        source = workspace.root / "models" / name if name in served else resolve(model.name)
+        for file in model.files:
             target = partial / "models" / name / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(workspace.root / "models" / name / file, target)
+            shutil.copyfile(source / file, target)
     write_text(partial / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     shutil.rmtree(workspace.release, ignore_errors=True)
     partial.replace(workspace.release)
