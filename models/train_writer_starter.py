@@ -62,7 +62,7 @@ class Articles:
         return _of(self.rows, lang, answerable=answerable)
 
     def sample(self, lang: str, n: int, rng: np.random.Generator, *, answerable: bool) -> list[Row]:
-        """``n`` rows, or as many as there are: WRITTEN_SHARE of them written ones, more where the others are few."""
+        """``n`` rows, or as many as there are: WRITTEN_SHARE of them written ones, more where others are few."""
         others = _sample(self.of(lang, answerable=answerable), round(n * (1 - WRITTEN_SHARE)), rng)
         written = _of(self.written, lang, answerable=answerable)
         return others + _sample(written, n - len(others), rng)
@@ -150,7 +150,7 @@ def validation_tasks(
 
 
 def exported_reader(work: Path, seed: int) -> OnnxReader:
-    """The starter reader, as int8; it points to the evidence of the validation questions."""
+    """The starter reader, as int8; it points to the evidence of all questions."""
     folder = work / "reader"
     if not (folder / "model.onnx").is_file():
         base, starter = resolve("all-minilm-l6-v2"), resolve("reader-starter")

@@ -1,7 +1,8 @@
 """The writer from training to llama.cpp: real weights, a few real steps, real files."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.low_rank import merge_pressed
+from palier.adapters.onnx_reader import OnnxReader, ReaderConfig
+from palier.adapters.reader_export import export_reader
+from palier.adapters.torch_reader import bare_reader
 from palier.adapters.workspace import write_json
 from palier.adapters.writer_adapter import both_changes, gguf_of, learn_on, learnt_change, load_base, with_lora
 from palier.adapters.writer_exam import exam_metrics, replies_of_torch, smallest_good
@@ -21,20 +25,23 @@ from palier.adapters.writer_export import export_writer, regrouped
 from palier.adapters.writer_rows import IGNORED, RowMaker, WriterRow, batch_of
 from palier.adapters.writer_rung import (
     CONFIG,
+    EVIDENCE_TOKENS,
     STOP,
     WRITER_FILE,
     LlamaCpp,
     WriterConfig,
     WriterLimits,
     WriterRung,
+    point,
     tuned_writer,
     writer_hashes,
 )
 from palier.adapters.writer_training import WriterPlan, backward, own_adapter_off, train_writer, writer_loss
 from palier.domain.answering import Hit, Question
 from palier.domain.documents import Passage
+from palier.domain.evidence import about_tokens
 from palier.domain.prompting import DONT_KNOW
-from palier.domain.writing_tasks import WritingTask
+from palier.domain.writing_tasks import Asked, WritingTask, exam_task
 from palier.errors import IntegrityError
 
 pytestmark = pytest.mark.model
@@ -224,6 +231,39 @@ def test_a_tuned_writer_answers_on_the_ladder_with_a_citation(exported: Path) ->
     assert answer.cost_nanousd == pytest.approx(answer.latency_ms / 1000 * 0.04 / 3600 * 1e9, abs=1)
 
 
+class Heard(LlamaCpp):
+    """llama.cpp that remembers what it was asked."""
+
+    asked: list[list[Mapping[str, str]]]
+
+    def chat(
+        self, chat_messages: Sequence[Mapping[str, str]], max_tokens: int, stop: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        self.asked = [*getattr(self, "asked", []), list(chat_messages)]
+        return super().chat(chat_messages, max_tokens, stop)
+
+
+def test_an_answer_is_asked_for_in_the_words_of_the_exam(base: Path, tmp_path: Path) -> None:
+    """A real reader, untaught, points and suggests; what is dear in tokens is cut, suggestions counted."""
+    encoder = resolve("all-minilm-l6-v2")
+    export_reader(bare_reader(encoder, seed=1), encoder, tmp_path, ReaderConfig(max_tokens=64, answer_tokens=4))
+    reader, model = OnnxReader(tmp_path), Heard(base)
+    rung = WriterRung("writer", model, reader, WriterLimits(2, 60, 4), prompt="p", cpu_usd_per_hour=0.04)
+    dear = " ".join(str(number) for number in range(1000, 1200))
+    texts = ["York closes at 22:30. Dogs may come in.", f"Leeds has the numbers {dear}."]
+    hits = [Hit(Passage(f"{n}#1", f"{n}", "en", f"{n}", "", text, 1, 1), 0.5) for n, text in enumerate(texts)]
+    for found in (hits[:1], hits):
+        rung.answer(Question("When does York close?", "en"), found)
+    plain, long = model.asked
+    contents = [hit.passage.content for hit in hits]
+    exam = exam_task(Asked("When does York close?", "en"), contents[:1], partial(point, reader), 60)
+    assert plain == exam.messages()
+    assert "\nPerhaps: " in plain[-1]["content"]
+    assert about_tokens(long[-1]["content"]) <= EVIDENCE_TOKENS + about_tokens(
+        "[1] [2] Question: When does York close?"
+    )
+
+
 def test_what_a_writer_answers_with_is_known_by_its_hashes(exported: Path, tmp_path: Path) -> None:
     """The tuned files where they are of the rung's model, else the catalogue's."""
     assert tuned_writer(exported, "another-model") is None
@@ -261,7 +301,7 @@ def test_a_training_can_go_on_from_a_change(plain: Any, trained: Sequence[dict[s
     learn_on(model, trained[0])
     again = learnt_change(model)
     assert all(torch.equal(again[name], tensor) for name, tensor in trained[0].items())
-    with pytest.raises(RuntimeError):
+    with pytest.raises(IntegrityError, match="another rank"):
         learn_on(with_lora(copy.deepcopy(plain), rank=2, seed=2), trained[0])
 
 

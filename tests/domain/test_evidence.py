@@ -118,6 +118,13 @@ def test_what_is_suggested_stands_in_the_evidence_under_its_mark():
     assert prompt[1]["content"].endswith("Question : Quand ?\nPeut-être : at noon [2] | £11 [1]")
 
 
+def test_a_suggestion_is_bare_words():
+    """Neither emphasis nor another mark of a passage, and whole words of the evidence."""
+    content = "It closes at **22:30** [4]. Room 230 is free."
+    said = [Pointed(0, 13, 26, "**22:30** [4]"), Pointed(0, 13, 26, "23")]
+    assert suggestions(said, cut_evidence([content], said, 20)) == ("22:30 [1]",)
+
+
 def test_items_of_a_list_are_suggested_where_each_stands_in_the_evidence():
     listed = replace(place("- ham\n- olives", "ham"), text="ham; olives")
     assert suggestions([listed], cut_evidence(["- ham\n- olives"], [listed], 9)) == ("ham; olives [1]",)

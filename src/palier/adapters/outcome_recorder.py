@@ -99,10 +99,8 @@ def quality(row: Mapping[str, Any], answer: str) -> float:
 
 READING = 2
 """Counts up when the same weights begin to read otherwise: what a reader of before said is not remembered then."""
-
-
 WRITING = 2
-"""The same of what a writer is given to read."""
+"""Counts up when a writer is given other things to read."""
 
 
 def rung_fingerprint(params: Params, name: str, workspace: Workspace) -> str:
@@ -117,7 +115,7 @@ def rung_fingerprint(params: Params, name: str, workspace: Workspace) -> str:
         parts["prompt"] = params.prompt
     if isinstance(rung, WriterRung):
         parts["model"] = writer_hashes(workspace.models, rung.model)
-        parts["writing"] = WRITING
+        parts["writing"], parts["reading"] = WRITING, READING
     return json.dumps(parts, sort_keys=True)
 
 

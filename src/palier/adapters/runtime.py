@@ -4,7 +4,7 @@ The gateway and `evaluate-release` use this same door, so that what was measured
 JSON and safetensors only: nothing in a bundle can execute.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,11 +87,15 @@ def load_release(bundle: Path, settings: Settings) -> LoadedRelease:
     return LoadedRelease(
         manifest=manifest,
         retriever=_load_retriever(manifest, encoder, models / "reranker", settings),
-        rungs=load_rungs(manifest.ladder, models, manifest.prompt, settings),
+        rungs=load_rungs(manifest.ladder, models, manifest.prompt, settings, _copied(manifest)),
         scorer=LearnedScorer(weights, recent, cross_encoder_in(models / "verifier"), _load_believer(models / "scorer")),
         encoder=recent,
         guard=_load_guard(manifest, models / "guard", recent),
     )
+
+
+def _copied(manifest: Manifest) -> list[str]:
+    return [name for name, model in manifest.models.items() if not model.from_catalogue]
 
 
 def _load_believer(folder: Path) -> Believer | None:
@@ -116,9 +120,14 @@ def _load_retriever(manifest: Manifest, encoder: OnnxEncoder, reranker_folder: P
     return HybridRetriever(client, index, encoder, manifest.retrieval, reranker)
 
 
-def load_rungs(ladder: LadderParams, models: Path, prompt: str, settings: Settings) -> dict[str, Rung]:
-    """All rungs of ``ladder`` by name, from the folder of ``models``; they share one reader in memory."""
-    shared = _Shared(models, _shared_reader(ladder, models / "reader"), prompt, settings)
+def load_rungs(
+    ladder: LadderParams, models: Path, prompt: str, settings: Settings, bundled: Collection[str] = ()
+) -> dict[str, Rung]:
+    """All rungs of ``ladder`` by name, from the folder of ``models``; they share one reader in memory.
+
+    The catalogue's models in ``bundled`` lie there too, each in the folder of its name, and were verified.
+    """
+    shared = _Shared(models, _shared_reader(ladder, models / "reader"), prompt, settings, bundled)
     return {name: _load_rung(name, rung, shared, ladder.cpu_usd_per_hour) for name, rung in ladder.rungs.items()}
 
 
@@ -130,6 +139,7 @@ class _Shared:
     reader: OnnxReader | None
     prompt: str
     settings: Settings
+    bundled: Collection[str]
 
 
 def _shared_reader(ladder: LadderParams, folder: Path) -> OnnxReader | None:
@@ -154,8 +164,8 @@ def _load_writer(name: str, rung: WriterRungParams, shared: _Shared, usd_per_hou
     """
     folder = shared.models / "writer"
     tuned = tuned_writer(folder, rung.model)
-    if tuned is None and (bundled := shared.models / rung.model).is_dir():
-        folder = bundled
+    if tuned is None and rung.model in shared.bundled:
+        folder = shared.models / rung.model
     elif tuned is None:
         cache = shared.settings.state_dir / "models"
         folder = resolve(rung.model, cache=cache, hub_url=shared.settings.hub_url)

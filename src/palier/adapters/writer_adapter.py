@@ -84,9 +84,12 @@ def learnt_change(model: PeftModel) -> dict[str, Tensor]:
 
 
 def learn_on(model: PeftModel, change: Mapping[str, Tensor]) -> None:
-    """Set the LoRA matrices of ``model`` to ``change``, as `learnt_change` gave it; KeyError or RuntimeError when names
-    or shapes (the rank) do not fit.
+    """Set the LoRA matrices of ``model`` to ``change``, as `learnt_change` gave it; IntegrityError when names or shapes
+    (the rank) do not fit.
     """
+    known = {name: tensor.shape for name, tensor in learnt_change(model).items()}
+    if known != {name: tensor.shape for name, tensor in change.items()}:
+        raise IntegrityError("The change to go on from was made for another base or with another rank (--rank).")
     scale = model.peft_config["default"].lora_alpha / model.peft_config["default"].r
     for name, parameter in model.named_parameters():
         if ".lora_" in name:

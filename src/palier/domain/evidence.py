@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from palier.domain.documents import Lang
-from palier.domain.golden import ITEMS
+from palier.domain.spans import ITEMS, occurrences, plain_answer
 
 INSTRUCTIONS: dict[Lang, str] = {
     "en": "Short answer from the text, cited, or: I don't know.",
@@ -22,6 +22,7 @@ INSTRUCTIONS: dict[Lang, str] = {
 }
 _ASKED: dict[Lang, str] = {"en": "Question:", "fr": "Question :"}
 _SUGGESTED: dict[Lang, str] = {"en": "Perhaps:", "fr": "Peut-être :"}
+_MARK = re.compile(r"\[\d{1,2}\]")
 SUGGESTED_TOKENS = 40
 """A reading that is longer (a whole table) is pointed to, and not said."""
 _SENTENCE_END = re.compile(r"[.!?…]['\"»”)*_]*[ \t]+(?=[\"'«“(*_]*\w)|[ \t]*\n\s*")
@@ -74,20 +75,22 @@ def cut_evidence(contents: Sequence[str], pointed: Sequence[Pointed], max_words:
 
 def suggestions(pointed: Sequence[Pointed], evidence: Sequence[Evidence]) -> tuple[str, ...]:
     """What is said of the places in ``pointed`` (best first), each with the mark of the ``evidence`` that holds it, as
-    in "at noon [2]". A place that was cut away, or that is long to say, suggests nothing.
+    in "at noon [2]". What is long to say, or not said in the evidence (its sentence was cut away), is no suggestion.
     """
     said = [
-        f"{place.text} [{number}]"
+        f"{answer} [{number}]"
         for place in pointed
         for number, piece in enumerate(evidence, start=1)
-        if piece.passage_index == place.passage_index and _is_worth_saying(place.text, piece.text)
+        if piece.passage_index == place.passage_index
+        and _is_worth_saying(answer := plain_answer(_MARK.sub("", place.text)), piece.text)
     ]
     return tuple(dict.fromkeys(said))
 
 
 def _is_worth_saying(text: str, evidence: str) -> bool:
     """Whether ``text`` is short, and each part of it (items of a list are joined) stands in ``evidence``."""
-    return 0 < about_tokens(text) <= SUGGESTED_TOKENS and all(part in evidence for part in text.split(ITEMS))
+    is_short = 0 < about_tokens(text) <= SUGGESTED_TOKENS
+    return is_short and all(occurrences(evidence, part) for part in text.split(ITEMS))
 
 
 def point_by_words(question: str, contents: Sequence[str], n: int = 2) -> list[Pointed]:

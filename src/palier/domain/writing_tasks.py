@@ -26,6 +26,9 @@ ANSWER_FIRST = 0.25
 """Share of exercises in which the answer's place comes before what is pointed to; in the others it comes after."""
 NOTHING_SUGGESTED = 0.1
 BEST_TAKEN_AWAY = 0.2
+"""Shares of exercises; without them the writer would learn that the first suggestion is right, as it nearly always is
+where the reader was trained on the same questions.
+"""
 ALSO_SILENT = 0.2
 """Share of answerable questions that are also put beside passages without their answer."""
 
@@ -60,12 +63,13 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Exercises:
     """Makes exercises: evidence of at most ``max_words`` words around what ``point`` points to; ``rng`` decides what
-    is suggested.
+    is suggested, or all of it is where nothing ``hides``.
     """
 
     point: Point
     max_words: int
     rng: np.random.Generator
+    hides: bool = True
 
     def answered(self, asked: Asked, contents: Sequence[str], places: Sequence[Pointed]) -> WritingTask | None:
         """The exercise of writing the first answer, which stands at ``places``; None where the cut evidence lost it."""
@@ -89,9 +93,9 @@ class Exercises:
 
     def _task(self, asked: Asked, evidence: Sequence[Evidence], target: str, pointed: Sequence[Pointed]) -> WritingTask:
         suggested, draw = suggestions(pointed, evidence), self.rng.random()
-        if draw < NOTHING_SUGGESTED:
+        if self.hides and draw < NOTHING_SUGGESTED:
             suggested = ()
-        elif draw < NOTHING_SUGGESTED + BEST_TAKEN_AWAY:
+        elif self.hides and draw < NOTHING_SUGGESTED + BEST_TAKEN_AWAY:
             suggested = suggested[1:]
         pieces = tuple(piece.text for piece in evidence)
         return WritingTask(asked.question, asked.lang, pieces, target, asked.answers, suggested)

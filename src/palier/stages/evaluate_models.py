@@ -288,7 +288,8 @@ class _Evaluation:
         """Gold answers beside the evidence around them, of questions whose gold passage was found and says them."""
         folder = self._exam.place.reader
         reader = OnnxReader(folder) if (folder / READER_FILE).is_file() else None
-        exercises = Exercises(partial(point, reader), self._params.train_writer.evidence_words, self._sampling.rng)
+        words = self._params.train_writer.evidence_words
+        exercises = Exercises(partial(point, reader), words, self._sampling.rng, hides=False)
         tasks = []
         for item in chosen_for_noise(self._exam.asked, self._section.writer_questions):
             wanted = Asked(item.question.standalone, item.question.lang, tuple(item.row["answers"]))

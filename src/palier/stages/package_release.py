@@ -18,7 +18,7 @@ from palier.adapters.writer_rung import CONFIG, WRITER_FILE, tuned_writer
 from palier.domain.answering import Cascade
 from palier.domain.bundle import MANIFEST, BundledModel, Interval95, Manifest, release_id
 from palier.domain.guarding import GuardWeights
-from palier.errors import NotReadyError
+from palier.errors import NotReadyError, ParamsError
 from palier.params import LadderParams, Params, ReaderRung, WriterRung
 
 Files = Mapping[str, tuple[str, ...]]
@@ -132,12 +132,14 @@ def _models(workspace: Workspace, ladder: LadderParams, served: Files) -> Mappin
     for rung in ladder.rungs.values():
         if isinstance(rung, WriterRung) and not tuned_writer(workspace.writer, rung.model):
             entry = catalogue[rung.model]
+            if rung.model in served:
+                raise ParamsError(f"A release keeps other things as {rung.model!r}: name that model otherwise.")
             models[rung.model] = BundledModel(
                 name=rung.model,
                 version="catalogue",
                 licence=entry.licence,
                 files=dict(entry.files),
-                from_catalogue=any(isinstance(source, HubSource) for source in entry.sources),
+                from_catalogue=all(isinstance(source, HubSource) for source in entry.sources),
             )
     return models
 

@@ -122,9 +122,12 @@ def _tuned(params: Params, workspace: Workspace, folder: Path, progress: Progres
     starter = resolve(section.starter) if section.starter else None
     learned = read_examples(workspace) if section.use_feedback else []
     exercises = Exercises(partial(point, reader), section.evidence_words, np.random.default_rng((params.seed, 2)))
-    progress(0, 1, "the reader points to evidence for the training questions")
+    tasks: list[WritingTask] = []
     train_rows = [row for row in (*golden, *learned) if row.split == "train"]
-    rows = _tokenized(golden_tasks(train_rows, passages, lookalikes, exercises), gguf)
+    for n, row in enumerate(train_rows, start=1):
+        tasks += golden_tasks([row], passages, lookalikes, exercises)
+        progress(n, len(train_rows), "training questions, the reader points to their evidence")
+    rows = _tokenized(tasks, gguf)
     examiner = _Examiner(reader, passages, lookalikes, section.evidence_words, section.exam_questions)
     exam = examiner.tasks([row for row in golden if row.split == "validation"])
     before = starter_change(starter)
