@@ -25,7 +25,6 @@ from palier.adapters.guard_training import Example, read_examples
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.question_pools import Pool, hits_of, pools_of
 from palier.adapters.recent_vectors import RecentVectors
-from palier.adapters.torch_encoder import STARTER_FILE as CLASSIFIER_FILE
 from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage, sha256_text
 from palier.domain.guarding import ATTACKS, HONEST, LANGUAGES, Guard, GuardWeights
@@ -67,8 +66,7 @@ def run(data: Sequence[Path], out: Path, *, max_questions: int | None = 400, see
     rng = np.random.default_rng(seed)
     thresholds = {"attack": dict(weights.attack_threshold), "topic": dict(weights.topic_threshold)}
     told = {"max_questions": max_questions, "seed": seed, "guard_sha256": sha256_file(path), "thresholds": thresholds}
-    if weights.classifier:
-        told["classifier_sha256"] = load_catalogue()[STARTER].files[CLASSIFIER_FILE]
+    told["starter_files"] = dict(load_catalogue()[STARTER].files)
     report = Report("guard", told)
     rows = _read(data, report)
     examples = read_examples(repository_root() / "models" / "guard_examples" / "unseen", rng)

@@ -153,13 +153,12 @@ class WriterRung:
         """
         pointed = point(self._reader, question.standalone, contents)
         max_words = self._limits.max_words
-        evidence = cut_evidence(contents, pointed, max_words)
-        suggested = suggestions(pointed, evidence)
-        while max_words > 1 and _n_tokens(evidence, suggested) > EVIDENCE_TOKENS:
-            max_words = int(max_words * SHRINK)
+        while True:
             evidence = cut_evidence(contents, pointed, max_words)
             suggested = suggestions(pointed, evidence)
-        return evidence, suggested
+            if max_words <= 1 or _n_tokens(evidence, suggested) <= EVIDENCE_TOKENS:
+                return evidence, suggested
+            max_words = int(max_words * SHRINK)
 
 
 def tuned_writer(folder: Path, model: str) -> WriterConfig | None:

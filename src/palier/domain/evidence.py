@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from palier.domain.documents import Lang
+from palier.domain.prompting import said_of
 from palier.domain.spans import ITEMS, occurrences, plain_answer
 
 INSTRUCTIONS: dict[Lang, str] = {
@@ -22,7 +23,6 @@ INSTRUCTIONS: dict[Lang, str] = {
 }
 _ASKED: dict[Lang, str] = {"en": "Question:", "fr": "Question :"}
 _SUGGESTED: dict[Lang, str] = {"en": "Perhaps:", "fr": "Peut-être :"}
-_MARK = re.compile(r"\[\d{1,2}\]")
 SUGGESTED_TOKENS = 40
 """A reading that is longer (a whole table) is pointed to, and not said."""
 _SENTENCE_END = re.compile(r"[.!?…]['\"»”)*_]*[ \t]+(?=[\"'«“(*_]*\w)|[ \t]*\n\s*")
@@ -82,7 +82,7 @@ def suggestions(pointed: Sequence[Pointed], evidence: Sequence[Evidence]) -> tup
         for place in pointed
         for number, piece in enumerate(evidence, start=1)
         if piece.passage_index == place.passage_index
-        and _is_worth_saying(answer := plain_answer(_MARK.sub("", place.text)), piece.text)
+        and _is_worth_saying(answer := plain_answer(said_of(place.text)), piece.text)
     ]
     return tuple(dict.fromkeys(said))
 

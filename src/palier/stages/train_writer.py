@@ -1,9 +1,9 @@
 """Stage `train-writer`: tune the small model that writes on the golden training questions, and round it for llama.cpp.
 
 Starts from the committed starter (or the base as it comes). With `epochs: 0` the starter is merged and rounded as its
-card says, nothing else. Otherwise a LoRA change is learnt from training questions beside the evidence around their
-answers, and from those without one beside passages that look like it. What `collect-feedback` found is learnt beside
-them; with an endpoint on the ladder that is the large model's own answers (sequence-level distillation, Kim and Rush
+card says, nothing else. Otherwise a LoRA change is learnt from training questions beside what the reader points to
+and would say, and from those without one beside passages that look like it. What `collect-feedback` found is learnt
+too; with an endpoint on the ladder that is the large model's own answers (sequence-level distillation, Kim and Rush
 2016, section 3.2). Validation questions, with evidence that the reader points to, choose how far the weights may be
 rounded, and whether what was learnt is kept at all. Test questions are never read. A killed run goes on from its last
 checkpoint.
