@@ -45,9 +45,6 @@ MAX_WORDS = 80
 MAX_TOKENS = 320
 MAX_NEW_TOKENS = 40
 TWO_PASSAGES = 0.25  # share of rows that have another passage of the article beside their own
-FOREIGN_SHARE = 0.06  # questions beside a passage without their answer, per answerable row
-UNANSWERABLE_SHARE = 0.06  # rows that were asked so that the passage does not answer them, per answerable row
-WRITTEN_SHARE = 0.5  # of the rows of a language: those of `reading_examples`
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,14 @@ class Articles:
     rows: Sequence[Row]
     passages: dict[str, dict[str, Row]]
     written: Sequence[Row] = ()
+    written_share: float = 0.5
 
     def of(self, lang: str, *, answerable: bool) -> list[Row]:
         return _of(self.rows, lang, answerable=answerable)
 
     def sample(self, lang: str, n: int, rng: np.random.Generator, *, answerable: bool) -> list[Row]:
-        """``n`` rows, or as many as there are: WRITTEN_SHARE of them written ones, more where others are few."""
-        others = _sample(self.of(lang, answerable=answerable), round(n * (1 - WRITTEN_SHARE)), rng)
+        """``n`` rows, or as many as there are: a share of them written ones, more where others are few."""
+        others = _sample(self.of(lang, answerable=answerable), round(n * (1 - self.written_share)), rng)
         written = _of(self.written, lang, answerable=answerable)
         return others + _sample(written, n - len(others), rng)
 
@@ -80,12 +78,12 @@ class Articles:
         return content_of(best, with_title=True) if best else None
 
 
-def articles_of(rows: Sequence[Row], written: Sequence[Row] = ()) -> Articles:
+def articles_of(rows: Sequence[Row], written: Sequence[Row] = (), written_share: float = 0.5) -> Articles:
     """``rows`` and ``written`` ones by article."""
     passages: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in (*rows, *written):
         passages[row["title"]][row["passage_id"]] = row
-    return Articles(rows, passages, written)
+    return Articles(rows, passages, written, written_share)
 
 
 def _of(rows: Sequence[Row], lang: str, *, answerable: bool) -> list[Row]:
@@ -116,16 +114,16 @@ def answered(articles: Articles, row: Row, exercises: Exercises) -> WritingTask 
     return None
 
 
-def epoch_tasks(articles: Articles, n_rows: dict[str, int], exercises: Exercises) -> list[WritingTask]:
+def epoch_tasks(articles: Articles, args: argparse.Namespace, exercises: Exercises) -> list[WritingTask]:
     """Exercises of one epoch: a sample of each language, and rows without an answer."""
     found: list[WritingTask | None] = []
-    for lang, n in n_rows.items():
+    for lang, n in (("fr", args.french_rows), ("en", args.english_rows)):
         chosen = articles.sample(lang, n, exercises.rng, answerable=True)
         found += [answered(articles, row, exercises) for row in chosen]
-        for row in _sample(chosen, int(FOREIGN_SHARE * n), exercises.rng):
+        for row in _sample(chosen, int(args.foreign_share * n), exercises.rng):
             other = articles.foreign(row)
             found.append(exercises.silent(asked_of(row), [other]) if other else None)
-        silent = articles.sample(lang, int(UNANSWERABLE_SHARE * n), exercises.rng, answerable=False)
+        silent = articles.sample(lang, int(args.unanswerable_share * n), exercises.rng, answerable=False)
         found += [exercises.silent(asked_of(row), [content_of(row, with_title=True)]) for row in silent]
     return [task for task in found if task is not None]
 
@@ -161,7 +159,8 @@ def exported_reader(work: Path, seed: int) -> OnnxReader:
 def train(gguf: Path, args: argparse.Namespace) -> None:
     """Train, leaving the change in ``args.work``: the last one, and one per check."""
     rows = RowMaker(gguf, MAX_TOKENS)
-    articles = articles_of(read_rows(args.data, ["train"]), written_rows(args.data, tuple(TEXTS)))
+    written = written_rows(args.data, args.written)
+    articles = articles_of(read_rows(args.data, ["train"]), written, args.written_share)
     exam = held_out(args)
     model = with_lora(load_base(gguf), args.rank, args.seed)
     if args.start:
@@ -170,7 +169,7 @@ def train(gguf: Path, args: argparse.Namespace) -> None:
 
     def epoch_rows(epoch: int) -> list[WriterRow]:
         exercises = Exercises(partial(point, reader), MAX_WORDS, np.random.default_rng((args.seed, 2, epoch)))
-        return rows.rows(epoch_tasks(articles, {"fr": args.french_rows, "en": args.english_rows}, exercises))
+        return rows.rows(epoch_tasks(articles, args, exercises))
 
     def check(step: int) -> None:
         if step % args.check_steps:
@@ -240,6 +239,10 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--french-rows", type=int, default=3000, help="answerable ones, of each epoch")
     parser.add_argument("--english-rows", type=int, default=3000)
+    parser.add_argument("--written", nargs="+", choices=TEXTS, default=tuple(TEXTS), help="of `reading_examples`")
+    parser.add_argument("--written-share", type=float, default=0.5, help="of the rows of a language: written ones")
+    parser.add_argument("--unanswerable-share", type=float, default=0.06, help="rows asked so, per answerable row")
+    parser.add_argument("--foreign-share", type=float, default=0.06, help="beside another passage of the article")
     parser.add_argument("--check-steps", type=int, default=80)
     parser.add_argument("--check-rows", type=int, default=60, help="answerable validation questions of each language")
     parser.add_argument("--silent-rows", type=int, default=15, help="unanswerable ones of each language")
