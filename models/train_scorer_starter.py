@@ -1,61 +1,153 @@
-"""Makes the committed scorer from public question sets; run it to make `models/scorer-starter/` again.
+"""Makes the committed scorer from questions that no reader has read; run it to make `models/scorer-starter/` again.
 
-    python models/train_scorer_starter.py --data DIR --encoder FOLDER --reader FOLDER --verifier FOLDER \
+    python models/train_scorer_starter.py --data DIR --encoder FOLDER --reader FOLDER --verifier FOLDER --work DIR \
         --out models/scorer-starter
 
-The reader (``--reader``: the starter as int8 ONNX, as ``--encoder``) answers questions of validation articles, which it
-has not seen in training; test articles are not read. Two heads come out for answers and two for abstentions: of a
-reader, and of anybody. Make it again when the starter reader changes: the heads weigh that reader's logits.
+The reader (``--reader``: the starter as int8 ONNX, as ``--encoder``) answers questions of validation articles and of
+the texts of `reading_examples` that no starter is trained on; test articles are not read. Two heads come out for
+answers and two for abstentions: of a reader, and of anybody. Make it again when the starter reader changes: the heads
+know that reader's logits. Answers are kept in ``--work`` by the reader's hash, a file for each part, and a rerun goes
+on; with ``--parts`` only those are answered, so that two parts may be answered side by side.
+
+Printed is how good such heads are on public questions: those that learnt from the texts alone, of each question set
+(domains that they have not seen), and those that learnt from other validation articles too, out of fold by title.
 """
 
 # ruff: noqa: T201 (a script prints)
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from training_rows import read_rows
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from training_rows import FILES, UNREAD, WRITTEN, read_rows
 
+from palier.adapters.catalogue import sha256_file
 from palier.adapters.onnx_cross_encoder import cross_encoder_in
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reader import OnnxReader
+from palier.adapters.onnx_reader import MODEL, OnnxReader
+from palier.adapters.reading_texts import read_texts
 from palier.adapters.recent_vectors import RecentVectors
 from palier.adapters.scorer_rows import ScoredRow, answered_rows
-from palier.adapters.scorer_training import fit_head
+from palier.adapters.scorer_training import fit_trees, fold_of
 from palier.adapters.workspace import write_text
+from palier.domain.calibration import calibration_error, calibration_error_by_chance
 from palier.domain.scoring import AGREEMENT, ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
 from palier.params import load_params
 from palier.settings import repository_root
 
-READER = "reader"
+PUBLIC, READER = "public", "reader"
+PARTS = (PUBLIC, *UNREAD)
+N_FOLDS = 5
 
 
-def head_of(rows: Sequence[ScoredRow], answered: bool, rung: str, regularisation: float) -> LogisticHead:
-    """The head of a reader, fitted on each answer beside the others' and alone; ANY_RUNG's sees no signal of ours."""
-    own = [row for row in rows if row.answered == answered]
-    vectors = np.array([row.vector for row in own])
-    quality = np.array([row.quality for row in own])
+@dataclass(frozen=True)
+class Answers:
+    """Answers as the scorer sees them, one row each: (n, d) ``vectors`` and columns of length n."""
+
+    vectors: NDArray[np.float64]
+    answered: NDArray[np.bool_]
+    quality: NDArray[np.float64]
+    title: NDArray[np.str_]
+    domain: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, rows: Sequence[ScoredRow]) -> Self:
+        return cls(
+            np.array([row.vector for row in rows]),
+            np.array([row.answered for row in rows]),
+            np.array([row.quality for row in rows]),
+            np.array([row.title for row in rows]),
+            np.array([row.domain for row in rows]),
+        )
+
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self:
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Answers":
+        return Answers(*(column[chosen] for column in vars(self).values()))
+
+
+def heads_of(rows: Answers, rung: str, seed: int) -> dict[bool, LogisticHead]:
+    """The heads of a reader, fitted on each answer beside the others' and alone; ANY_RUNG's see no signal of ours."""
     if rung == ANY_RUNG:
-        return fit_head(as_outsider(vectors), quality, regularisation)
-    alone = vectors.copy()
+        return fit_trees(as_outsider(rows.vectors), rows.answered, rows.quality, seed)
+    alone = rows.vectors.copy()
     alone[:, -len(AGREEMENT) :] = 0.0
-    return fit_head(np.concatenate([vectors, alone]), np.tile(quality, 2), 2 * regularisation)
+    both = np.concatenate([rows.vectors, alone])
+    return fit_trees(both, np.tile(rows.answered, 2), np.tile(rows.quality, 2), seed)
 
 
-def sample(rows: Sequence[dict[str, Any]], n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """``n`` questions of each language, each with the name of its domain."""
-    found = []
+def scores_of(heads: Mapping[bool, LogisticHead], rows: Answers) -> NDArray[np.float64]:
+    """(n,): what ``heads`` expect of each answer's quality."""
+    pairs = zip(rows.answered.tolist(), rows.vectors, strict=True)
+    return np.array([heads[answered].predict(vector) for answered, vector in pairs])
+
+
+def questions_of(part: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows with the name of their domain: ``args.questions`` of each language, or all of a text."""
+    if part != PUBLIC:
+        return [asdict(row) | {"domain": part} for row in read_texts(WRITTEN / part, UNREAD[part])]
+    rng, found = np.random.default_rng(args.seed), []
+    rows = read_rows(args.data, ["validation"])
     for lang in ("en", "fr"):
         own = [row for row in rows if row["lang"] == lang and row["question"].strip()]
-        found += [own[i] | {"domain": "public"} for i in rng.permutation(len(own))[:n]]
+        found += [own[i] for i in rng.permutation(len(own))[: args.questions]]
     return found
+
+
+def answers_of(part: str, args: argparse.Namespace) -> Answers:
+    """What the reader says to the questions of ``part``: now, or when it was asked before."""
+    kept = args.work / f"{Path(part).stem}-{sha256_file(args.reader / MODEL)[:12]}.npz"
+    if not kept.is_file():
+        encoder = RecentVectors(OnnxEncoder(args.encoder), size=100_000)
+        params = load_params(repository_root() / "params.yaml")
+        reader, verifier = OnnxReader(args.reader), cross_encoder_in(args.verifier)
+        rows = Answers.of(answered_rows(questions_of(part, args), params, reader, encoder, verifier, tell))
+        partial = kept.with_suffix(".partial.npz")
+        np.savez_compressed(partial, **vars(rows))
+        partial.replace(kept)
+    with np.load(kept) as stored:
+        return Answers(**stored)
 
 
 def tell(done: int, total: int) -> None:
     if done % 100 == 0:
         print(f"{done} answers of about {total * 5 // 4}", flush=True)
+
+
+def report(rows: Answers, seed: int) -> dict[str, dict[str, float]]:
+    """AUC and calibration error on public answers; see the head of this file."""
+    is_public = np.isin(rows.domain, FILES)
+    public, written = rows.where(is_public), rows.where(~is_public)
+    unseen = scores_of(heads_of(written, READER, seed), public)
+    folds = fold_of(public.title.tolist(), N_FOLDS, np.random.default_rng(seed))
+    seen = np.zeros(len(folds))
+    for fold in range(N_FOLDS):
+        others = Answers.together([public.where(folds != fold), written])
+        seen[folds == fold] = scores_of(heads_of(others, READER, seed), public.where(folds == fold))
+    french = np.array([name.startswith("piaf") for name in public.domain])
+    groups = {"all": french | True, "en": ~french, "fr": french}
+    groups |= {name: public.domain == name for name in np.unique(public.domain).tolist()}
+    return {
+        f"{name}, {group}": judged(scores[own], public.quality[own])
+        for name, scores in (("texts alone", unseen), ("out of fold", seen))
+        for group, own in groups.items()
+    }
+
+
+def judged(scores: NDArray[np.float64], quality: NDArray[np.float64]) -> dict[str, float]:
+    good = quality >= 0.5
+    found = {"n": len(scores), "auc": float(roc_auc_score(good, scores)) if good.any() and not good.all() else 0.5}
+    found |= {"ece": calibration_error(scores, quality), "ece_by_chance": calibration_error_by_chance(scores, quality)}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def main() -> None:
@@ -64,22 +156,23 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, required=True, help="the starter encoder as int8 ONNX")
     parser.add_argument("--reader", type=Path, required=True, help="the starter reader as int8 ONNX")
     parser.add_argument("--verifier", type=Path, required=True, help="the starter verifier as int8 ONNX")
+    parser.add_argument("--work", type=Path, required=True, help="answers are kept here; a rerun goes on")
     parser.add_argument("--out", type=Path, required=True, help="scorer.json goes here")
-    parser.add_argument("--questions", type=int, default=1000, help="of each language")
-    parser.add_argument("--regularisation", type=float, default=60.0)
+    parser.add_argument("--questions", type=int, default=1000, help="of validation articles, of each language")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="answer these only, and fit nothing")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
-    questions = sample(read_rows(args.data, ["validation"]), args.questions, np.random.default_rng(args.seed))
-    encoder = RecentVectors(OnnxEncoder(args.encoder), size=100_000)
-    params = load_params(repository_root() / "params.yaml")
-    rows = answered_rows(questions, params, OnnxReader(args.reader), encoder, cross_encoder_in(args.verifier), tell)
-    heads = {
-        answered: {rung: head_of(rows, answered, rung, args.regularisation) for rung in (READER, ANY_RUNG)}
-        for answered in (True, False)
-    }
-    weights = ScorerWeights(answered=heads[True], abstained=heads[False])
-    write_text(args.out / "scorer.json", weights.model_dump_json(indent=1) + "\n")
-    print(f"{len(rows)} answers, mean quality {np.mean([row.quality for row in rows]):.3f}")
+    args.work.mkdir(parents=True, exist_ok=True)
+    found = [answers_of(part, args) for part in args.parts or PARTS]
+    if args.parts:
+        return
+    rows = Answers.together(found)
+    print(json.dumps(report(rows, args.seed), indent=1), flush=True)
+    heads = {rung: heads_of(rows, rung, args.seed) for rung in (READER, ANY_RUNG)}
+    answered, abstained = ({rung: both[spoke] for rung, both in heads.items()} for spoke in (True, False))
+    weights = ScorerWeights(answered=answered, abstained=abstained)
+    write_text(args.out / "scorer.json", weights.model_dump_json() + "\n")
+    print(f"{len(rows.quality)} answers, mean quality {rows.quality.mean():.3f}")
 
 
 if __name__ == "__main__":

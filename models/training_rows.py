@@ -31,18 +31,26 @@ TEXTS: dict[str, Lang] = {
 READ_BEFORE = ("fr.txt", "en.txt")
 """The texts that the committed verifier was trained on, and the reader's steps 8 to 10."""
 
+UNREAD: dict[str, Lang] = {"en_unread.txt": "en", "fr_unread.txt": "fr"}
+"""Texts that no reader, writer or verifier is trained on: the scorer learns from what a reader says to what it has not
+read."""
+
 Row = dict[str, Any]
 
 
 def read_rows(folder: Path, splits: Sequence[str]) -> list[Row]:
-    """Rows of ``splits``; of SQuAD 2.0 only the unanswerable ones (the others stand in SQuAD 1.1)."""
+    """Rows of ``splits``, each with its file as ``domain``; of SQuAD 2.0 only the unanswerable ones (the others stand
+    in SQuAD 1.1).
+    """
     rows = []
     for name in FILES:
         with gzip.open(folder / name, "rt", encoding="utf-8") as lines:
             found = [json.loads(line) for line in lines]
         only_unanswerable = name.startswith("squad20")
         rows += [
-            row for row in found if title_split(row["title"]) in splits and not (only_unanswerable and row["answers"])
+            row | {"domain": name}
+            for row in found
+            if title_split(row["title"]) in splits and not (only_unanswerable and row["answers"])
         ]
     return rows
 
