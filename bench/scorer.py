@@ -8,8 +8,9 @@ and what a reader knows of itself: its margin, its spans' logit, its gap to the 
 `verifier` is the verifier's mark alone, `auc_of_verifier` what it adds to the other numbers. AUC is against "quality of
 at least one half", ECE over ten bins of equal count against quality (beside `ece_by_chance`, which a calibrated scorer
 would show on as many rows), both over answers and abstentions together. `domains` leaves each file out of the fit,
-without a starter, and measures on it. `broken_reader` is what scorers that were fitted on the sound reader make of one
-that points where it sees least of an answer: a rollout sees the scores alone.
+without a starter, and measures on it; `starter_by_domain` is what the starter shows on each. `broken_reader` is what
+scorers that were fitted on the sound reader make of one that points where it sees least of an answer: a rollout sees
+the scores alone.
 
 The price: one reader is all that speaks here; agreement between unlike rungs is not measured.
 """
@@ -135,6 +136,8 @@ def _results(rows: Sequence[ScoredRow], params: Params, rng: np.random.Generator
     without = scores["fitted_without_verifier"]
     results["auc_of_verifier"] = _difference(scores["fitted_without_starter"], without, quality, rng)
     results["domains"] = _domains(rows, held, rng)
+    if starter is not None:
+        results["starter_by_domain"] = _by_domain(rows, scores["starter"], rng)
     results["share_answered"] = round(float(np.mean([row.answered for row in rows])), 4)
     results["mean_quality"] = round(float(quality.mean()), 4)
     results |= _times(rows, starter)
@@ -214,6 +217,13 @@ def _domains(rows: Sequence[ScoredRow], held: float, rng: np.random.Generator) -
         scores = np.array([heads[row.answered].predict(row.vector) for row in own])
         results[name] = _judged(scores, np.array([row.quality for row in own]), rng, "left out")
     return results
+
+
+def _by_domain(rows: Sequence[ScoredRow], scores: Floats, rng: np.random.Generator) -> dict[str, Any]:
+    """``scores`` of each file by itself; its test articles are all that the starter may not have seen of it."""
+    quality, domain = np.array([row.quality for row in rows]), np.array([row.domain for row in rows])
+    names = sorted(set(domain.tolist()))
+    return {name: _judged(scores[domain == name], quality[domain == name], rng, f"starter, {name}") for name in names}
 
 
 def _judged(scores: Floats, quality: Floats, rng: np.random.Generator, name: str) -> dict[str, Any]:

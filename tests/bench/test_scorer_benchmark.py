@@ -56,6 +56,7 @@ def test_only_test_articles_are_asked_and_the_file_holds_each_scorer_and_the_bro
     assert 0.0 <= results["fitted"]["ece"]["value"] <= 1.0
     assert 0.0 < results["fitted"]["ece_by_chance"] < 0.3
     assert "ece" not in results["reader_margin"]  # logits are no probabilities
+    assert results["starter_by_domain"]["a.jsonl"]["auc"]["value"] == results["starter"]["auc"]["value"]
     broken = results["broken_reader"]
     assert broken["n"] > 0
     assert broken["n_sound"] > 0

@@ -1,12 +1,12 @@
 """The scorer: how likely is it that an answer is acceptable, judged after it was given.
 
 Numbers that question, passages and answer yield (`features`; one of them is the mark of a verifier, a cross-encoder
-that reads the answer with the question), and how far the answer agrees with those that cheaper
-rungs gave before (`agreement_features`), go through one small logistic model per rung, apart for answers and for "I
-don't know". Weights are plain JSON, so that the gateway loads nothing that could run. A score is an estimate of the
-answer's expected quality (token F1, or 1 for a right "I don't know"), from 0 to 1. Without passages the same numbers
-are made, those of passages being 0; where what is believed of plain answers was learnt (`palier.domain.beliefs`), that
-is the score.
+that reads the answer with the question), and how far the answer agrees with those that cheaper rungs gave before
+(`agreement_features`), go through one small logistic model per rung, apart for answers and for "I don't know", on top
+of a starter's small trees. All is plain JSON, so that the gateway loads nothing that could run. A score is an estimate
+of the answer's expected quality (token F1, or 1 for a right "I don't know"), from 0 to 1. Without passages the same
+numbers are made, those of passages being 0; where what is believed of plain answers was learnt
+(`palier.domain.beliefs`), that is the score.
 
 Price paid: recorded scores presume that all cheaper rungs were heard. In a cascade that leaves one out, a later answer
 is scored on less; heads learn both cases, so scores stay calibrated, but they are not the recorded ones to the digit.
