@@ -92,11 +92,12 @@ def scores_of(heads: Mapping[bool, LogisticHead], rows: Answers) -> NDArray[np.f
 
 
 def questions_of(part: str, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows with the name of their domain: ``args.questions`` of each language, or all of a text."""
+    """Rows with the name of their domain: ``args.questions`` of each language, or ``args.text_questions`` of a text."""
+    rng = np.random.default_rng(args.seed)
     if part != PUBLIC:
-        return [asdict(row) | {"domain": part} for row in read_texts(WRITTEN / part, UNREAD[part])]
-    rng, found = np.random.default_rng(args.seed), []
-    rows = read_rows(args.data, ["validation"])
+        own = [asdict(row) | {"domain": part} for row in read_texts(WRITTEN / part, UNREAD[part])]
+        return [own[i] for i in rng.permutation(len(own))[: args.text_questions]]
+    rows, found = read_rows(args.data, ["validation"]), []
     for lang in ("en", "fr"):
         own = [row for row in rows if row["lang"] == lang and row["question"].strip()]
         found += [own[i] for i in rng.permutation(len(own))[: args.questions]]
@@ -159,6 +160,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="answers are kept here; a rerun goes on")
     parser.add_argument("--out", type=Path, required=True, help="scorer.json goes here")
     parser.add_argument("--questions", type=int, default=1000, help="of validation articles, of each language")
+    parser.add_argument("--text-questions", type=int, default=2000, help="of each text")
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="answer these only, and fit nothing")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
