@@ -4,13 +4,14 @@
         --out models/scorer-starter
 
 The reader (``--reader``: the starter as int8 ONNX, as ``--encoder``) answers questions of validation articles and of
-the texts of `reading_examples` that no starter is trained on; test articles are not read. Two heads come out for
-answers and two for abstentions: of a reader, and of anybody. Make it again when the starter reader changes: the heads
-know that reader's logits. Answers are kept in ``--work`` by the reader's hash, a file for each part, and a rerun goes
-on; with ``--parts`` only those are answered, so that two parts may be answered side by side.
+the texts of `reading_examples` that no starter is trained on; test articles are not read. French questions without an
+answer are left out: no public French set has them, and how often a silence is right decides how silences are scored.
+Two heads come out for answers and two for abstentions: of a reader, and of anybody. Make it again when the starter
+reader changes: the heads weigh that reader's logits.
 
-Printed is how good such heads are on public questions: those that learnt from the texts alone, of each question set
-(domains that they have not seen), and those that learnt from other validation articles too, out of fold by title.
+Printed is how good the reader's heads are on public answers where they learn from the texts alone, so that each public
+set is a domain that they have not seen. Answers are kept in ``--work`` by the reader's hash, a file for each part, and
+a rerun goes on; with ``--parts`` only those are answered, so that two parts may be answered side by side.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -25,7 +26,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from training_rows import FILES, UNREAD, WRITTEN, read_rows
+from training_rows import UNREAD, WRITTEN, read_rows
 
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.onnx_cross_encoder import cross_encoder_in
@@ -34,7 +35,7 @@ from palier.adapters.onnx_reader import MODEL, OnnxReader
 from palier.adapters.reading_texts import read_texts
 from palier.adapters.recent_vectors import RecentVectors
 from palier.adapters.scorer_rows import ScoredRow, answered_rows
-from palier.adapters.scorer_training import fit_trees, fold_of
+from palier.adapters.scorer_training import fit_head
 from palier.adapters.workspace import write_text
 from palier.domain.calibration import calibration_error, calibration_error_by_chance
 from palier.domain.scoring import AGREEMENT, ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
@@ -42,8 +43,6 @@ from palier.params import load_params
 from palier.settings import repository_root
 
 PUBLIC, READER = "public", "reader"
-PARTS = (PUBLIC, *UNREAD)
-N_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,6 @@ class Answers:
     vectors: NDArray[np.float64]
     answered: NDArray[np.bool_]
     quality: NDArray[np.float64]
-    title: NDArray[np.str_]
     domain: NDArray[np.str_]
 
     @classmethod
@@ -62,7 +60,6 @@ class Answers:
             np.array([row.vector for row in rows]),
             np.array([row.answered for row in rows]),
             np.array([row.quality for row in rows]),
-            np.array([row.title for row in rows]),
             np.array([row.domain for row in rows]),
         )
 
@@ -71,24 +68,16 @@ class Answers:
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
-    def where(self, chosen: NDArray[np.bool_]) -> "Answers":
-        return Answers(*(column[chosen] for column in vars(self).values()))
 
-
-def heads_of(rows: Answers, rung: str, seed: int) -> dict[bool, LogisticHead]:
-    """The heads of a reader, fitted on each answer beside the others' and alone; ANY_RUNG's see no signal of ours."""
+def head_of(rows: Answers, answered: bool, rung: str, regularisation: float) -> LogisticHead:
+    """The head of a reader, fitted on each answer beside the others' and alone; ANY_RUNG's sees no signal of ours."""
+    own = rows.answered == answered
+    vectors, quality = rows.vectors[own], rows.quality[own]
     if rung == ANY_RUNG:
-        return fit_trees(as_outsider(rows.vectors), rows.answered, rows.quality, seed)
-    alone = rows.vectors.copy()
+        return fit_head(as_outsider(vectors), quality, regularisation)
+    alone = vectors.copy()
     alone[:, -len(AGREEMENT) :] = 0.0
-    both = np.concatenate([rows.vectors, alone])
-    return fit_trees(both, np.tile(rows.answered, 2), np.tile(rows.quality, 2), seed)
-
-
-def scores_of(heads: Mapping[bool, LogisticHead], rows: Answers) -> NDArray[np.float64]:
-    """(n,): what ``heads`` expect of each answer's quality."""
-    pairs = zip(rows.answered.tolist(), rows.vectors, strict=True)
-    return np.array([heads[answered].predict(vector) for answered, vector in pairs])
+    return fit_head(np.concatenate([vectors, alone]), np.tile(quality, 2), 2 * regularisation)
 
 
 def questions_of(part: str, args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -96,7 +85,8 @@ def questions_of(part: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     rng = np.random.default_rng(args.seed)
     if part != PUBLIC:
         own = [asdict(row) | {"domain": part} for row in read_texts(WRITTEN / part, UNREAD[part])]
-        return [own[i] for i in rng.permutation(len(own))[: args.text_questions]]
+        drawn = [own[i] for i in rng.permutation(len(own))[: args.text_questions]]
+        return [row for row in drawn if row["answers"] or row["lang"] == "en"]
     rows, found = read_rows(args.data, ["validation"]), []
     for lang in ("en", "fr"):
         own = [row for row in rows if row["lang"] == lang and row["question"].strip()]
@@ -124,24 +114,14 @@ def tell(done: int, total: int) -> None:
         print(f"{done} answers of about {total * 5 // 4}", flush=True)
 
 
-def report(rows: Answers, seed: int) -> dict[str, dict[str, float]]:
-    """AUC and calibration error on public answers; see the head of this file."""
-    is_public = np.isin(rows.domain, FILES)
-    public, written = rows.where(is_public), rows.where(~is_public)
-    unseen = scores_of(heads_of(written, READER, seed), public)
-    folds = fold_of(public.title.tolist(), N_FOLDS, np.random.default_rng(seed))
-    seen = np.zeros(len(folds))
-    for fold in range(N_FOLDS):
-        others = Answers.together([public.where(folds != fold), written])
-        seen[folds == fold] = scores_of(heads_of(others, READER, seed), public.where(folds == fold))
+def report(heads: Mapping[bool, LogisticHead], public: Answers) -> dict[str, dict[str, float]]:
+    """AUC and calibration error of ``heads`` on ``public`` answers: all, by language, and by question set."""
+    pairs = zip(public.answered.tolist(), public.vectors, strict=True)
+    scores = np.array([heads[answered].predict(vector) for answered, vector in pairs])
     french = np.array([name.startswith("piaf") for name in public.domain])
-    groups = {"all": french | True, "en": ~french, "fr": french}
+    groups = {"all": np.ones(len(scores), dtype=bool), "en": ~french, "fr": french}
     groups |= {name: public.domain == name for name in np.unique(public.domain).tolist()}
-    return {
-        f"{name}, {group}": judged(scores[own], public.quality[own])
-        for name, scores in (("texts alone", unseen), ("out of fold", seen))
-        for group, own in groups.items()
-    }
+    return {name: judged(scores[own], public.quality[own]) for name, own in groups.items()}
 
 
 def judged(scores: NDArray[np.float64], quality: NDArray[np.float64]) -> dict[str, float]:
@@ -161,19 +141,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="scorer.json goes here")
     parser.add_argument("--questions", type=int, default=1000, help="of validation articles, of each language")
     parser.add_argument("--text-questions", type=int, default=2000, help="of each text")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, help="answer these only, and fit nothing")
+    parser.add_argument("--parts", nargs="+", choices=(*UNREAD, PUBLIC), help="answer these only, and fit nothing")
+    parser.add_argument("--regularisation", type=float, default=120.0)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    found = [answers_of(part, args) for part in args.parts or PARTS]
+    answers = {part: answers_of(part, args) for part in args.parts or (*UNREAD, PUBLIC)}
     if args.parts:
         return
-    rows = Answers.together(found)
-    print(json.dumps(report(rows, args.seed), indent=1), flush=True)
-    heads = {rung: heads_of(rows, rung, args.seed) for rung in (READER, ANY_RUNG)}
-    answered, abstained = ({rung: both[spoke] for rung, both in heads.items()} for spoke in (True, False))
-    weights = ScorerWeights(answered=answered, abstained=abstained)
-    write_text(args.out / "scorer.json", weights.model_dump_json() + "\n")
+    texts = Answers.together([answers[part] for part in UNREAD])
+    unseen = {answered: head_of(texts, answered, READER, args.regularisation) for answered in (True, False)}
+    print(json.dumps(report(unseen, answers[PUBLIC]), indent=1), flush=True)
+    rows = Answers.together([texts, answers[PUBLIC]])
+    heads = {
+        answered: {rung: head_of(rows, answered, rung, args.regularisation) for rung in (READER, ANY_RUNG)}
+        for answered in (True, False)
+    }
+    weights = ScorerWeights(answered=heads[True], abstained=heads[False])
+    write_text(args.out / "scorer.json", weights.model_dump_json(indent=1) + "\n")
     print(f"{len(rows.quality)} answers, mean quality {rows.quality.mean():.3f}")
 
 

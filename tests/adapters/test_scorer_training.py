@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.ensemble import GradientBoostingClassifier
 
-from palier.adapters.scorer_training import MIN_ROWS, fit_head, fit_trees, fold_of
+from palier.adapters.scorer_training import MIN_ROWS, fit_head, fold_of
 from palier.domain.scoring import LogisticHead
 
 TRUE_WEIGHTS, TRUE_BIAS = np.array([1.5, -0.8, 0.0]), 0.4
@@ -121,46 +120,3 @@ def test_many_rows_of_another_law_leave_the_starter():
     head = fit_head(features, 1.0 - chance, 1.0, starter())
     unseen, truth = sample(200, seed=2)
     assert [head.predict(row) for row in unseen] == pytest.approx(1.0 - truth, abs=0.05)
-
-
-def crossed(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(n, 3) features, whether each row is an answer, and its quality: what speaks for one speaks against silence."""
-    rng = np.random.default_rng(seed)
-    features, answered = rng.normal(size=(n, 3)), rng.random(n) < 0.6
-    good = np.where(answered, features[:, 0] > 0.5, features[:, 0] < -0.5)
-    return features, answered, np.where(good, 0.9, 0.2)
-
-
-def test_trees_learn_a_step_and_tell_answers_from_silences():
-    heads = fit_trees(*crossed(3_000, 1), seed=7)
-    features, answered, quality = crossed(300, 2)
-    said = np.array([heads[bool(spoke)].predict(row) for row, spoke in zip(features, answered, strict=True)])
-    assert np.abs(said - quality).mean() < 0.1
-    assert np.abs(said - quality).mean() < 0.5 * np.abs(quality - quality.mean()).mean()
-
-
-def test_trees_say_what_scikit_learn_says():
-    """The plain numbers that are kept, against the model that they come from."""
-    features, answered, quality = crossed(1_000, 3)
-    grown, both = [], np.column_stack([features, answered])
-    original = GradientBoostingClassifier.fit
-
-    def watched(model, *args, **kwargs):
-        grown.append(model)
-        return original(model, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(GradientBoostingClassifier, "fit", watched)
-        heads = fit_trees(features, answered, quality, seed=7)
-    said = [heads[bool(spoke)].predict(row) for row, spoke in zip(features, answered, strict=True)]
-    assert said == pytest.approx(grown[0].predict_proba(both)[:, 1], abs=1e-6)
-
-
-def test_a_workspace_keeps_a_starters_trees_and_corrects_them():
-    starter_heads = fit_trees(*crossed(3_000, 1), seed=7)
-    features, answered, quality = crossed(400, 5)
-    own, worse = features[answered], 0.5 * quality[answered]
-    head = fit_head(own, worse, 5.0, starter_heads[True])
-    assert head.trees == starter_heads[True].trees
-    before, after = (np.abs([h.predict(row) for row in own] - worse).mean() for h in (starter_heads[True], head))
-    assert after < before / 2

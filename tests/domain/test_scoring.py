@@ -8,7 +8,6 @@ import pytest
 from ask_pieces import CountEncoder, hit
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from palier.domain.answering import Citation, Question, RungAnswer, Turn
 from palier.domain.scoring import (
@@ -19,7 +18,6 @@ from palier.domain.scoring import (
     LearnedScorer,
     LogisticHead,
     ScorerWeights,
-    Tree,
     agreement_features,
     as_outsider,
     features,
@@ -207,31 +205,3 @@ def test_the_verifiers_mark_counts_in_the_score():
     answer, question = RungAnswer("reader", "£9", (CITED,)), Question("How much is the Margherita?", "en")
     doubted = LearnedScorer(weights, CountEncoder(), Doubter()).score(question, HITS, answer, [])
     assert doubted < LearnedScorer(weights, CountEncoder()).score(question, HITS, answer, []) == 0.5
-
-
-def stump(feature: int, threshold: float, below: float, above: float) -> Tree:
-    return Tree(
-        feature=(feature, -1, -1),
-        threshold=(threshold, 0, 0),
-        below=(1, 0, 0),
-        above=(2, 0, 0),
-        value=(0, below, above),
-    )
-
-
-def test_trees_are_added_to_the_log_odds():
-    place = ALL_FEATURES.index("margin")
-    plain = head({"margin": 0.5})
-    grown = plain.model_copy(update={"trees": (stump(place, 1.0, -0.5, 2.0), stump(place, 3.0, 0.25, 1.0))})
-    low, high = np.zeros(WIDTH), np.zeros(WIDTH)
-    low[place], high[place] = 1.0, 1.5
-    assert grown.predict(low) == pytest.approx(1 / (1 + math.exp(-(0.5 - 0.5 + 0.25))))
-    assert grown.predict(high) == pytest.approx(1 / (1 + math.exp(-(0.75 + 2.0 + 0.25))))
-    assert LogisticHead.model_validate_json(grown.model_dump_json()) == grown
-
-
-@pytest.mark.parametrize("below", [0, 3, -1])
-def test_a_tree_that_could_be_walked_for_ever_is_refused(below):
-    """A release's scorer is read from a file: nothing in it may hang a request."""
-    with pytest.raises(ValidationError, match="does not stand after it"):
-        Tree(feature=(0, -1, -1), threshold=(0, 0, 0), below=(below, 0, 0), above=(2, 0, 0), value=(0, 0, 0))

@@ -1,30 +1,23 @@
 """Fits the scorer's logistic heads; what comes out is plain numbers.
 
 Where a starter's head is at hand, weights are drawn towards it instead of towards zero: a workspace with few golden
-questions begins with what was learnt on other questions, and leaves it as far as its own rows say so. A starter has
-rows enough for boosted trees, which a workspace keeps as they are and corrects by weights of its own.
+questions begins with what was learnt on public question sets, and leaves it as far as its own rows say so.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from sklearn.ensemble import GradientBoostingClassifier
 
-from palier.domain.scoring import LogisticHead, Tree
+from palier.domain.scoring import LogisticHead
 
 MIN_ROWS = 20
 """Below this, or with one class only, a head without a starter is the base rate (Laplace: one good and one bad row
 are added)."""
 BIAS_SHARE = 0.1
 """How much less the bias is held than the weights, where there is a starter: documents differ in how hard they are."""
-
-N_TREES, TREE_RATE, TREE_LEAVES, ROWS_SHARE = 120, 0.05, 3, 0.5
-ROWS_OF_A_LEAF = 80
-"""The least; each answer is two rows."""
 
 Floats = NDArray[np.float64]
 
@@ -58,93 +51,30 @@ def fit_head(
     return _head(mean, scale, found, n)
 
 
-def fit_trees(features: Floats, answered: NDArray[np.bool_], quality: Floats, seed: int) -> dict[bool, LogisticHead]:
-    """A starter's heads for answers (True) and abstentions (False): boosted trees over both, with weights of zero.
-
-    ``features`` are (n, d), ``quality`` as in `fit_head`. What makes an answer good is near to what makes a silence
-    bad, so both are learnt together, and each head keeps the trees as its own rows walk them.
-    """
-    both = np.column_stack([features, answered])
-    model = GradientBoostingClassifier(
-        n_estimators=N_TREES,
-        learning_rate=TREE_RATE,
-        max_depth=None,
-        max_leaf_nodes=TREE_LEAVES,
-        min_samples_leaf=ROWS_OF_A_LEAF,
-        subsample=ROWS_SHARE,
-        random_state=seed,
-    )
-    good = np.repeat([1, 0], len(both))
-    model.fit(np.concatenate([both, both]), good, sample_weight=np.concatenate([quality, 1.0 - quality]))
-    rate = float(quality.mean())
-    heads = {}
-    for spoke in (True, False):
-        own = features[answered == spoke]
-        scale = own.std(axis=0)
-        heads[spoke] = LogisticHead(
-            mean=tuple(own.mean(axis=0).tolist()),
-            scale=tuple(np.where(scale < 1e-9, 1.0, scale).tolist()),
-            weights=(0.0,) * features.shape[1],
-            bias=float(np.log(rate / (1.0 - rate))),
-            n_rows=len(own),
-            trees=tuple(_tree(grown, spoke=spoke) for (grown,) in model.estimators_),
-        )
-    return heads
-
-
-def _tree(grown: Any, *, spoke: bool) -> Tree:
-    """A tree of scikit-learn as an answer (``spoke``) or a silence walks it; the last feature tells them apart."""
-    tree = grown.tree_
-    rows: list[list[float]] = []
-
-    def add(node: int) -> int:
-        while tree.children_left[node] != tree.children_right[node] and tree.feature[node] == grown.n_features_in_ - 1:
-            goes_below = float(spoke) <= tree.threshold[node]
-            node = tree.children_left[node] if goes_below else tree.children_right[node]
-        place = len(rows)
-        if tree.children_left[node] == tree.children_right[node]:
-            rows.append([-1, 0.0, 0, 0, TREE_RATE * float(tree.value[node].item())])
-            return place
-        rows.append([int(tree.feature[node]), float(tree.threshold[node]), 0, 0, 0.0])
-        rows[place][2:4] = [add(tree.children_left[node]), add(tree.children_right[node])]
-        return place
-
-    add(0)
-    feature, threshold, below, above, value = zip(*rows, strict=True)
-    return Tree(feature=feature, threshold=threshold, below=below, above=above, value=value)
-
-
 def _towards(
     prior: LogisticHead, features: Floats, quality: Floats, regularisation: float, counts: Floats
 ) -> LogisticHead:
-    """The prior's standardisation is kept, so that its weights mean the same, and so are its trees."""
+    """The prior's standardisation is kept, so that its weights mean the same."""
     mean, scale = np.asarray(prior.mean), np.asarray(prior.scale)
     standard = np.clip((features - mean) / scale, -4, 4)
     start = np.append(np.asarray(prior.weights), prior.bias)
     if len(features):
-        said = np.array([prior.said_by_trees(row) for row in features])
-        start = _minimum(standard, (quality, counts), start, regularisation, bias_share=BIAS_SHARE, said=said)
-    return _head(mean, scale, start, len(features), prior.trees)
+        start = _minimum(standard, (quality, counts), start, regularisation, bias_share=BIAS_SHARE)
+    return _head(mean, scale, start, len(features))
 
 
 def _minimum(
-    standard: Floats,
-    wanted: tuple[Floats, Floats],
-    centre: Floats,
-    regularisation: float,
-    *,
-    bias_share: float,
-    said: Floats | float = 0.0,
+    standard: Floats, wanted: tuple[Floats, Floats], centre: Floats, regularisation: float, *, bias_share: float
 ) -> Floats:
     """Weights and bias with the least cross-entropy plus regularisation / 2 times the squared way from ``centre``;
-    ``wanted`` is each row's quality, and for how many rows it counts, ``said`` what its log-odds hold besides.
+    ``wanted`` is each row's quality, and for how many rows it counts.
     """
     quality, counts = wanted
     held = np.full(len(centre), regularisation)
     held[-1] *= bias_share
 
     def loss(point: Floats) -> tuple[float, Floats]:
-        logits = standard @ point[:-1] + point[-1] + said
+        logits = standard @ point[:-1] + point[-1]
         away = point - centre
         value = float(counts @ (np.logaddexp(0.0, logits) - quality * logits) + 0.5 * (held * away) @ away)
         error = counts * (1.0 / (1.0 + np.exp(-np.clip(logits, -30, 30))) - quality)
@@ -154,14 +84,13 @@ def _minimum(
     return np.asarray(found.x, dtype=np.float64)
 
 
-def _head(mean: Floats, scale: Floats, point: Floats, n: int, trees: tuple[Tree, ...] = ()) -> LogisticHead:
+def _head(mean: Floats, scale: Floats, point: Floats, n: int) -> LogisticHead:
     return LogisticHead(
         mean=tuple(mean.tolist()),
         scale=tuple(scale.tolist()),
         weights=tuple(point[:-1].tolist()),
         bias=float(point[-1]),
         n_rows=n,
-        trees=trees,
     )
 
 

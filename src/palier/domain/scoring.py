@@ -1,12 +1,12 @@
 """The scorer: how likely is it that an answer is acceptable, judged after it was given.
 
 Numbers that question, passages and answer yield (`features`; one of them is the mark of a verifier, a cross-encoder
-that reads the answer with the question), and how far the answer agrees with those that cheaper rungs gave before
-(`agreement_features`), go through one small logistic model per rung, apart for answers and for "I don't know", on top
-of a starter's small trees. All is plain JSON, so that the gateway loads nothing that could run. A score is an estimate
-of the answer's expected quality (token F1, or 1 for a right "I don't know"), from 0 to 1. Without passages the same
-numbers are made, those of passages being 0; where what is believed of plain answers was learnt
-(`palier.domain.beliefs`), that is the score.
+that reads the answer with the question), and how far the answer agrees with those that cheaper
+rungs gave before (`agreement_features`), go through one small logistic model per rung, apart for answers and for "I
+don't know". Weights are plain JSON, so that the gateway loads nothing that could run. A score is an estimate of the
+answer's expected quality (token F1, or 1 for a right "I don't know"), from 0 to 1. Without passages the same numbers
+are made, those of passages being 0; where what is believed of plain answers was learnt (`palier.domain.beliefs`), that
+is the score.
 
 Price paid: recorded scores presume that all cheaper rungs were heard. In a cascade that leaves one out, a later answer
 is scored on less; heads learn both cases, so scores stay calibrated, but they are not the recorded ones to the digit.
@@ -16,11 +16,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from palier.domain import groundedness
 from palier.domain.answering import Hit, Question, RungAnswer
@@ -86,43 +86,8 @@ class Verifier(Protocol):
     def score(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
-class Tree(BaseModel):
-    """A small regression tree, its nodes in rows: where a node asks, feature number ``feature`` goes ``below`` up to
-    its ``threshold`` and ``above`` beyond it; where it does not (``feature`` is -1) the tree says ``value``.
-
-    Children stand after their node, so that every walk ends.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    feature: tuple[int, ...] = Field(min_length=1)
-    threshold: tuple[float, ...]
-    below: tuple[int, ...]
-    above: tuple[int, ...]
-    value: tuple[float, ...]
-
-    @model_validator(mode="after")
-    def _walks_end(self) -> Self:
-        columns = (self.threshold, self.below, self.above, self.value)
-        if any(len(column) != len(self.feature) for column in columns):
-            raise ValueError("a tree's columns must be of one length")
-        for node, asked in enumerate(self.feature):
-            if asked >= 0 and not all(
-                node < child < len(self.feature) for child in (self.below[node], self.above[node])
-            ):
-                raise ValueError(f"a child of node {node} does not stand after it")
-        return self
-
-    def says(self, features: Sequence[float]) -> float:
-        """The value of the leaf where ``features`` arrive."""
-        node = 0
-        while (asked := self.feature[node]) >= 0:
-            node = self.below[node] if features[asked] <= self.threshold[node] else self.above[node]
-        return self.value[node]
-
-
 class LogisticHead(BaseModel):
-    """Logistic regression on standardised features; ``weights`` has one number per feature of ALL_FEATURES. What
-    ``trees`` say of the features as they are is added to the log-odds: a starter's, which no workspace changes.
+    """Logistic regression on standardised features; ``weights`` has one number per feature of ALL_FEATURES.
 
     An empty ``weights`` means "too few rows to learn from": the base rate is the score.
     """
@@ -133,20 +98,13 @@ class LogisticHead(BaseModel):
     weights: tuple[float, ...]
     bias: float
     n_rows: int
-    trees: tuple[Tree, ...] = ()
 
     def predict(self, features: NDArray[np.float64]) -> float:
         """Expected quality of one answer from its (n_features,) vector."""
         if not self.weights:
             return _sigmoid(self.bias)
         standard = (features - np.asarray(self.mean)) / np.asarray(self.scale)
-        linear = float(np.clip(standard, -4, 4) @ np.asarray(self.weights))
-        return _sigmoid(linear + self.said_by_trees(features) + self.bias)
-
-    def said_by_trees(self, features: NDArray[np.float64]) -> float:
-        """The trees' part of the log-odds."""
-        values = features.tolist()
-        return sum(tree.says(values) for tree in self.trees)
+        return _sigmoid(float(np.clip(standard, -4, 4) @ np.asarray(self.weights)) + self.bias)
 
 
 class ScorerWeights(BaseModel):
