@@ -20,6 +20,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,6 +44,8 @@ from palier.params import load_params
 from palier.settings import repository_root
 
 PUBLIC, READER = "public", "reader"
+OUTSIDER_REGULARISATION = 60.0
+"""Of ANY_RUNG's heads, which learn from public rows alone: beside the texts they are calibrated worse."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,9 @@ def answers_of(part: str, args: argparse.Namespace) -> Answers:
         params = load_params(repository_root() / "params.yaml")
         reader, verifier = OnnxReader(args.reader), cross_encoder_in(args.verifier)
         rows = Answers.of(answered_rows(questions_of(part, args), params, reader, encoder, verifier, tell))
-        partial = kept.with_suffix(".partial.npz")
-        np.savez_compressed(partial, **vars(rows))
-        partial.replace(kept)
+        unfinished = kept.with_suffix(".partial.npz")
+        np.savez_compressed(unfinished, **vars(rows))
+        unfinished.replace(kept)
     with np.load(kept) as stored:
         return Answers(**stored)
 
@@ -150,14 +153,15 @@ def main() -> None:
     if args.parts:
         return
     texts = Answers.together([answers[part] for part in UNREAD])
-    unseen = {answered: head_of(texts, answered, READER, args.regularisation) for answered in (True, False)}
+    unseen = {spoke: head_of(texts, spoke, READER, args.regularisation) for spoke in (True, False)}
     print(json.dumps(report(unseen, answers[PUBLIC]), indent=1), flush=True)
     rows = Answers.together([texts, answers[PUBLIC]])
-    heads = {
-        answered: {rung: head_of(rows, answered, rung, args.regularisation) for rung in (READER, ANY_RUNG)}
-        for answered in (True, False)
-    }
-    weights = ScorerWeights(answered=heads[True], abstained=heads[False])
+    of_anybody = partial(head_of, answers[PUBLIC], rung=ANY_RUNG, regularisation=OUTSIDER_REGULARISATION)
+    of_reader = partial(head_of, rows, rung=READER, regularisation=args.regularisation)
+    answered, abstained = (
+        {READER: of_reader(answered=spoke), ANY_RUNG: of_anybody(answered=spoke)} for spoke in (True, False)
+    )
+    weights = ScorerWeights(answered=answered, abstained=abstained)
     write_text(args.out / "scorer.json", weights.model_dump_json(indent=1) + "\n")
     print(f"{len(rows.quality)} answers, mean quality {rows.quality.mean():.3f}")
 
