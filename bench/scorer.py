@@ -7,10 +7,10 @@ fifths of articles (`fitted`: a workspace that has golden questions), the one fo
 and what a reader knows of itself: its margin, its spans' logit, its gap to the second reading, the F1 that it expects.
 `verifier` is the verifier's mark alone, `auc_of_verifier` what it adds to the other numbers. AUC is against "quality of
 at least one half", ECE over ten bins of equal count against quality (beside `ece_by_chance`, which a calibrated scorer
-would show on as many rows), both over answers and abstentions together. `domains` leaves each file out of the fit,
-without a starter, and measures on it; `starter_by_domain` is what the starter shows on each. `broken_reader` is what
-scorers that were fitted on the sound reader make of one that points where it sees least of an answer: a rollout sees
-the scores alone.
+would show on as many rows), both over answers and abstentions together. `domains` leaves each file out of the fit and
+measures on it: heads are drawn from what the starter's texts teach (`texts.json`), which are of none of these files.
+`starter_by_domain` is what the starter shows on each. `broken_reader` is what scorers that were fitted on the sound
+reader make of one that points where it sees least of an answer: a rollout sees the scores alone.
 
 The price: one reader is all that speaks here; agreement between unlike rungs is not measured.
 """
@@ -108,7 +108,7 @@ def _as_mapping(row: QaRow, domain: str) -> Mapping[str, Any]:
 
 def _results(rows: Sequence[ScoredRow], params: Params, rng: np.random.Generator) -> dict[str, Any]:
     quality = np.array([row.quality for row in rows])
-    starter = _starter(params)
+    starter = _starter(params, "scorer.json")
     titles = [row.title for row in rows]
     folds = fold_of(titles, min(N_FOLDS, max(2, len(set(titles)))), rng)
     held = params.train_scorer.regularisation
@@ -135,7 +135,7 @@ def _results(rows: Sequence[ScoredRow], params: Params, rng: np.random.Generator
     }
     without = scores["fitted_without_verifier"]
     results["auc_of_verifier"] = _difference(scores["fitted_without_starter"], without, quality, rng)
-    results["domains"] = _domains(rows, held, rng)
+    results["domains"] = _domains(rows, _starter(params, "texts.json"), held, rng)
     if starter is not None:
         results["starter_by_domain"] = _by_domain(rows, scores["starter"], rng)
     results["share_answered"] = round(float(np.mean([row.answered for row in rows])), 4)
@@ -144,10 +144,10 @@ def _results(rows: Sequence[ScoredRow], params: Params, rng: np.random.Generator
     return results
 
 
-def _starter(params: Params) -> ScorerWeights | None:
+def _starter(params: Params, file: str) -> ScorerWeights | None:
     if params.train_scorer.starter is None:
         return None
-    path = resolve(params.train_scorer.starter) / "scorer.json"
+    path = resolve(params.train_scorer.starter) / file
     return ScorerWeights.model_validate_json(path.read_text(encoding="utf-8"))
 
 
@@ -207,12 +207,14 @@ def _out_of_fold(
     return scores
 
 
-def _domains(rows: Sequence[ScoredRow], held: float, rng: np.random.Generator) -> dict[str, Any]:
+def _domains(
+    rows: Sequence[ScoredRow], texts: ScorerWeights | None, held: float, rng: np.random.Generator
+) -> dict[str, Any]:
     """Each file in turn as the domain that the fit has not seen; empty with one file."""
     results = {}
     names = sorted({row.domain for row in rows})
     for name in names if len(names) > 1 else []:
-        heads = _fit([row for row in rows if row.domain != name], None, held)
+        heads = _fit([row for row in rows if row.domain != name], texts, held)
         own = [row for row in rows if row.domain == name]
         scores = np.array([heads[row.answered].predict(row.vector) for row in own])
         results[name] = _judged(scores, np.array([row.quality for row in own]), rng, "left out")

@@ -9,9 +9,11 @@ answer are left out: no public French set has them, and how often a silence is r
 Two heads come out for answers and two for abstentions: of a reader, and of anybody. Make it again when the starter
 reader changes: the heads weigh that reader's logits.
 
-Printed is how good the reader's heads are on public answers where they learn from the texts alone, so that each public
-set is a domain that they have not seen. Answers are kept in ``--work`` by the reader's hash, a file for each part, and
-a rerun goes on; with ``--parts`` only those are answered, so that two parts may be answered side by side.
+What the texts teach a reader's heads is written too (`texts.json`): heads that have seen no public question, for
+`bench scorer`. From these the reader's heads are drawn to the public answers, which know how hard people's questions
+are. Printed is how good such heads are on each public set where they are drawn to the others alone: a domain that they
+have not seen. Answers are kept in ``--work`` by the reader's hash, a file for each part, and a rerun goes on; with
+``--parts`` only those are answered, so that two parts may be answered side by side.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -20,7 +22,6 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,8 +45,14 @@ from palier.params import load_params
 from palier.settings import repository_root
 
 PUBLIC, READER = "public", "reader"
-OUTSIDER_REGULARISATION = 60.0
-"""Of ANY_RUNG's heads, which learn from public rows alone: beside the texts they are calibrated worse."""
+TEXTS_ALONE, KEPT = "texts.json", "scorer.json"
+HELD = {TEXTS_ALONE: 120.0, READER: 100.0, ANY_RUNG: 60.0}
+"""Regularisation: of what the texts teach, of the way from there to public answers, and of anybody's heads, which learn
+from public answers alone (texts make them no better)."""
+
+
+Heads = dict[bool, LogisticHead]
+"""For answers (True) and abstentions (False)."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +78,29 @@ class Answers:
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
+    def where(self, chosen: NDArray[np.bool_]) -> "Answers":
+        return Answers(*(column[chosen] for column in vars(self).values()))
 
-def head_of(rows: Answers, answered: bool, rung: str, regularisation: float) -> LogisticHead:
-    """The head of a reader, fitted on each answer beside the others' and alone; ANY_RUNG's sees no signal of ours."""
-    own = rows.answered == answered
-    vectors, quality = rows.vectors[own], rows.quality[own]
-    if rung == ANY_RUNG:
-        return fit_head(as_outsider(vectors), quality, regularisation)
-    alone = vectors.copy()
-    alone[:, -len(AGREEMENT) :] = 0.0
-    return fit_head(np.concatenate([vectors, alone]), np.tile(quality, 2), 2 * regularisation)
+
+def heads_of(rows: Answers, regularisation: float, priors: Mapping[bool, LogisticHead] | None = None) -> Heads:
+    """A reader's heads, fitted on each answer beside the others' and alone, drawn from ``priors``."""
+    heads = {}
+    for spoke in (True, False):
+        own = rows.where(rows.answered == spoke)
+        alone = own.vectors.copy()
+        alone[:, -len(AGREEMENT) :] = 0.0
+        both, quality = np.concatenate([own.vectors, alone]), np.tile(own.quality, 2)
+        heads[spoke] = fit_head(both, quality, 2 * regularisation, priors[spoke] if priors else None)
+    return heads
+
+
+def heads_of_anybody(rows: Answers) -> Heads:
+    """ANY_RUNG's heads, which see no signal of ours."""
+    found = {}
+    for spoke in (True, False):
+        own = rows.where(rows.answered == spoke)
+        found[spoke] = fit_head(as_outsider(own.vectors), own.quality, HELD[ANY_RUNG])
+    return found
 
 
 def questions_of(part: str, args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -117,14 +137,15 @@ def tell(done: int, total: int) -> None:
         print(f"{done} answers of about {total * 5 // 4}", flush=True)
 
 
-def report(heads: Mapping[bool, LogisticHead], public: Answers) -> dict[str, dict[str, float]]:
-    """AUC and calibration error of ``heads`` on ``public`` answers: all, by language, and by question set."""
-    pairs = zip(public.answered.tolist(), public.vectors, strict=True)
-    scores = np.array([heads[answered].predict(vector) for answered, vector in pairs])
-    french = np.array([name.startswith("piaf") for name in public.domain])
-    groups = {"all": np.ones(len(scores), dtype=bool), "en": ~french, "fr": french}
-    groups |= {name: public.domain == name for name in np.unique(public.domain).tolist()}
-    return {name: judged(scores[own], public.quality[own]) for name, own in groups.items()}
+def left_out(texts: Mapping[bool, LogisticHead], public: Answers) -> dict[str, dict[str, float]]:
+    """AUC and calibration error on each public set, of heads that are drawn from ``texts`` to the other sets."""
+    sets = np.array([name.rstrip("0123456789") for name, *_ in (domain.split("_") for domain in public.domain)])
+    found = {}
+    for name in np.unique(sets).tolist():
+        heads, own = heads_of(public.where(sets != name), HELD[READER], texts), public.where(sets == name)
+        pairs = zip(own.answered.tolist(), own.vectors, strict=True)
+        found[name] = judged(np.array([heads[spoke].predict(vector) for spoke, vector in pairs]), own.quality)
+    return found
 
 
 def judged(scores: NDArray[np.float64], quality: NDArray[np.float64]) -> dict[str, float]:
@@ -145,25 +166,23 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1000, help="of validation articles, of each language")
     parser.add_argument("--text-questions", type=int, default=2000, help="of each text")
     parser.add_argument("--parts", nargs="+", choices=(*UNREAD, PUBLIC), help="answer these only, and fit nothing")
-    parser.add_argument("--regularisation", type=float, default=120.0)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     answers = {part: answers_of(part, args) for part in args.parts or (*UNREAD, PUBLIC)}
     if args.parts:
         return
-    texts = Answers.together([answers[part] for part in UNREAD])
-    unseen = {spoke: head_of(texts, spoke, READER, args.regularisation) for spoke in (True, False)}
-    print(json.dumps(report(unseen, answers[PUBLIC]), indent=1), flush=True)
-    rows = Answers.together([texts, answers[PUBLIC]])
-    of_anybody = partial(head_of, answers[PUBLIC], rung=ANY_RUNG, regularisation=OUTSIDER_REGULARISATION)
-    of_reader = partial(head_of, rows, rung=READER, regularisation=args.regularisation)
-    answered, abstained = (
-        {READER: of_reader(answered=spoke), ANY_RUNG: of_anybody(answered=spoke)} for spoke in (True, False)
-    )
+    texts = heads_of(Answers.together([answers[part] for part in UNREAD]), HELD[TEXTS_ALONE])
+    print(json.dumps(left_out(texts, answers[PUBLIC]), indent=1), flush=True)
+    write(args.out / TEXTS_ALONE, {READER: texts})
+    kept = {READER: heads_of(answers[PUBLIC], HELD[READER], texts), ANY_RUNG: heads_of_anybody(answers[PUBLIC])}
+    write(args.out / KEPT, kept)
+
+
+def write(path: Path, heads: Mapping[str, Heads]) -> None:
+    answered, abstained = ({rung: both[spoke] for rung, both in heads.items()} for spoke in (True, False))
     weights = ScorerWeights(answered=answered, abstained=abstained)
-    write_text(args.out / "scorer.json", weights.model_dump_json(indent=1) + "\n")
-    print(f"{len(rows.quality)} answers, mean quality {rows.quality.mean():.3f}")
+    write_text(path, weights.model_dump_json(indent=1) + "\n")
 
 
 if __name__ == "__main__":
