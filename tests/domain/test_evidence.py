@@ -125,14 +125,6 @@ def test_a_suggestion_is_bare_words():
     assert suggestions(said, cut_evidence([content], said, 20)) == ("22:30 [1]",)
 
 
-def test_what_the_reader_would_withhold_is_suggested_with_doubt():
-    """Each once, as sure as the best place that says it."""
-    sure, other = place(HOURS, "noon"), place(HOURS, "Sunday")
-    said = [replace(sure, text="noon"), replace(other, text="Sunday", doubtful=True)]
-    said.append(replace(sure, text="noon", doubtful=True))
-    assert suggestions(said, cut_evidence([HOURS], said, 50)) == ("noon [1]", "Sunday [1] ?")
-
-
 def test_items_of_a_list_are_suggested_where_each_stands_in_the_evidence():
     listed = replace(place("- ham\n- olives", "ham"), text="ham; olives")
     assert suggestions([listed], cut_evidence(["- ham\n- olives"], [listed], 9)) == ("ham; olives [1]",)

@@ -99,7 +99,7 @@ def quality(row: Mapping[str, Any], answer: str) -> float:
 
 READING = 2
 """Counts up when the same weights begin to read otherwise: what a reader of before said is not remembered then."""
-WRITING = 3
+WRITING = 2
 """Counts up when a writer is given other things to read."""
 
 

@@ -191,14 +191,11 @@ def read_writer_config(folder: Path) -> WriterConfig:
 
 
 def point(reader: OnnxReader | None, question: str, contents: Sequence[str]) -> list[Pointed]:
-    """Where an answer may stand: the reader's best readings, doubtful where it would withhold them, or the nearest
-    sentences by words without a reader.
-    """
+    """Where an answer may stand: the reader's best readings, or the nearest sentences by words without a reader."""
     if reader is None:
         return point_by_words(question, contents, N_POINTED)
-    least = reader.config.null_threshold
     readings = reader.read(question, contents)[:N_POINTED]
-    return [Pointed(r.passage_index, r.start, r.end, r.text, doubtful=r.margin < least) for r in readings]
+    return [Pointed(reading.passage_index, reading.start, reading.end, reading.text) for reading in readings]
 
 
 def _n_tokens(evidence: Sequence[Evidence], suggested: Sequence[str]) -> int:

@@ -23,7 +23,6 @@ INSTRUCTIONS: dict[Lang, str] = {
 }
 _ASKED: dict[Lang, str] = {"en": "Question:", "fr": "Question :"}
 _SUGGESTED: dict[Lang, str] = {"en": "Perhaps:", "fr": "Peut-être :"}
-DOUBTFUL = " ?"
 SUGGESTED_TOKENS = 40
 """A reading that is longer (a whole table) is pointed to, and not said."""
 _SENTENCE_END = re.compile(r"[.!?…]['\"»”)*_]*[ \t]+(?=[\"'«“(*_]*\w)|[ \t]*\n\s*")
@@ -34,15 +33,13 @@ _TOKEN = re.compile(r"\d|[^\w\s]|[^\W\d]{1,3}")
 @dataclass(frozen=True, slots=True)
 class Pointed:
     """Where an answer may stand: characters ``start`` to ``end`` of the content of passage ``passage_index``, and what
-    would be said of them (``text``; none where a whole sentence is pointed to). Of a ``doubtful`` place whoever points
-    would rather say nothing.
+    would be said of them (``text``; none where a whole sentence is pointed to).
     """
 
     passage_index: int
     start: int
     end: int
     text: str = ""
-    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +75,16 @@ def cut_evidence(contents: Sequence[str], pointed: Sequence[Pointed], max_words:
 
 def suggestions(pointed: Sequence[Pointed], evidence: Sequence[Evidence]) -> tuple[str, ...]:
     """What is said of the places in ``pointed`` (best first), each with the mark of the ``evidence`` that holds it, as
-    in "at noon [2]", and " ?" behind a doubtful one. What is long to say, or not said in the evidence (its sentence was
-    cut away), is no suggestion.
+    in "at noon [2]". What is long to say, or not said in the evidence (its sentence was cut away), is no suggestion.
     """
-    said: dict[str, str] = {}
-    for place in pointed:
-        answer = plain_answer(said_of(place.text))
-        for number, piece in enumerate(evidence, start=1):
-            if piece.passage_index == place.passage_index and _is_worth_saying(answer, piece.text):
-                said.setdefault(f"{answer} [{number}]", DOUBTFUL if place.doubtful else "")
-    return tuple(answer + doubt for answer, doubt in said.items())
+    said = [
+        f"{answer} [{number}]"
+        for place in pointed
+        for number, piece in enumerate(evidence, start=1)
+        if piece.passage_index == place.passage_index
+        and _is_worth_saying(answer := plain_answer(said_of(place.text)), piece.text)
+    ]
+    return tuple(dict.fromkeys(said))
 
 
 def _is_worth_saying(text: str, evidence: str) -> bool:
