@@ -9,6 +9,7 @@ from elasticsearch import Elasticsearch
 
 from palier.adapters.index_fence import (
     LiveState,
+    _actions,
     forget_alias,
     live_state,
     make_live,
@@ -102,6 +103,23 @@ def test_whoever_is_faster_the_newest_run_wins(client: Elasticsearch, alias: str
 
     assert swap(client, alias, 2, choose) == LiveState((indexes[2],), 2, indexes[2], indexes[1])
     assert [live.index for live in seen] == [None, indexes[1]]
+
+
+def test_a_newer_run_that_saw_nothing_live_is_put_back_when_an_older_one_sweeps_it_away(
+    client: Elasticsearch, alias: str, indexes: list[str]
+) -> None:
+    """Two first swaps to one index do not exclude each other, and a third run may have looked between them."""
+
+    def choose(live: LiveState) -> str:
+        if live.token == 1:
+            client.indices.update_aliases(actions=_actions(alias, indexes[1], 3, LiveState()))
+        return indexes[0]
+
+    make_live(client, alias, indexes[1], token=1)
+    with pytest.raises(SearchError, match="run 3"):
+        swap(client, alias, 2, choose)
+    live = live_state(client, alias)
+    assert (live.indexes, live.token, live.token_on) == ((indexes[1],), 3, indexes[1])
 
 
 def test_runs_at_the_same_moment_leave_one_index_live_that_of_the_highest_token(

@@ -132,7 +132,25 @@ def swap(client: Elasticsearch, alias: str, token: int, choose: Callable[[LiveSt
             raise _overtaken(client, alias, token, seen)
         index = choose(seen)
         if _is_swapped(client, alias, index, token, seen):
-            return live_state(client, alias)
+            return _confirmed(client, alias, token)
+    raise SearchError(f"The alias {alias} at {url_of(client)} moved {_TRIES} times within one swap. Run it again.")
+
+
+def _confirmed(client: Elasticsearch, alias: str, token: int) -> LiveState:
+    """What is live after the swap of ``token``; SearchError when a newer run's was swept away, and is put back first.
+
+    Two runs that both see nothing live may add their tokens to one and the same index, which no conflict tells apart;
+    whoever looked between the two then takes away the older token only.
+    """
+    swept = False
+    for _ in range(_TRIES):
+        live = live_state(client, alias)
+        if live.token_on in (None, live.index):
+            if swept:
+                raise _overtaken(client, alias, token, live)
+            return live
+        swept = True
+        _is_swapped(client, alias, str(live.token_on), live.token, live)
     raise SearchError(f"The alias {alias} at {url_of(client)} moved {_TRIES} times within one swap. Run it again.")
 
 
