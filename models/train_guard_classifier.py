@@ -184,16 +184,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--press-only", action="store_true", help="write --out from the weights in --work")
-    parser.add_argument(
-        "--mean", type=Path, nargs="+", help="train nothing: press the mean of the weights in these folders"
-    )
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     base = resolve(BASE)
-    if args.mean:
-        states = [starter_cross_encoder(base, folder).state_dict() for folder in args.mean]
-        save_file({name: sum(s[name] for s in states) / len(states) for name in states[0]}, args.work / WEIGHTS)
-    elif not args.press_only:
+    if not args.press_only:
         train(args, start(base, resolve("encoder-starter"), args), PairCutter(base))
     press_weights(args, base)
     pressed = report_held_out(args, starter_cross_encoder(base, args.out), PairCutter(base))

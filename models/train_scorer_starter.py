@@ -4,7 +4,7 @@
         --out models/scorer-starter
 
 The reader (``--reader``: the starter as int8 ONNX, as ``--encoder``) answers questions of validation articles and of
-the texts of `reading_examples` that no starter is trained on; test articles are not read. French questions without an
+the texts of `reading_examples` that no reader has read; test articles are not read. French questions without an
 answer are left out: no public French set has them, and how often a silence is right decides how silences are scored.
 Two heads come out for answers and two for abstentions: of a reader, and of anybody. Make it again when the starter
 reader changes: the heads weigh that reader's logits.
@@ -27,7 +27,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 from training_rows import UNREAD, WRITTEN, read_rows
 
 from palier.adapters.catalogue import sha256_file
@@ -39,17 +38,16 @@ from palier.adapters.recent_vectors import RecentVectors
 from palier.adapters.scorer_rows import ScoredRow, answered_rows
 from palier.adapters.scorer_training import fit_head
 from palier.adapters.workspace import write_text
-from palier.domain.calibration import calibration_error, calibration_error_by_chance
 from palier.domain.scoring import AGREEMENT, ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
 from palier.params import load_params
 from palier.settings import repository_root
+from palier.stages.train_scorer import scorer_metrics
 
 PUBLIC, READER = "public", "reader"
 TEXTS_ALONE, KEPT = "texts.json", "scorer.json"
 HELD = {TEXTS_ALONE: 120.0, READER: 100.0, ANY_RUNG: 60.0}
 """Regularisation: of what the texts teach, of the way from there to public answers, and of anybody's heads, which learn
 from public answers alone (texts make them no better)."""
-
 
 Heads = dict[bool, LogisticHead]
 """For answers (True) and abstentions (False)."""
@@ -144,15 +142,10 @@ def left_out(texts: Mapping[bool, LogisticHead], public: Answers) -> dict[str, d
     for name in np.unique(sets).tolist():
         heads, own = heads_of(public.where(sets != name), HELD[READER], texts), public.where(sets == name)
         pairs = zip(own.answered.tolist(), own.vectors, strict=True)
-        found[name] = judged(np.array([heads[spoke].predict(vector) for spoke, vector in pairs]), own.quality)
+        scores = np.array([heads[spoke].predict(vector) for spoke, vector in pairs])
+        metrics = scorer_metrics(scores, own.quality)
+        found[name] = {"n": len(scores)} | {metric: round(value, 3) for metric, value in metrics.items()}
     return found
-
-
-def judged(scores: NDArray[np.float64], quality: NDArray[np.float64]) -> dict[str, float]:
-    good = quality >= 0.5
-    found = {"n": len(scores), "auc": float(roc_auc_score(good, scores)) if good.any() and not good.all() else 0.5}
-    found |= {"ece": calibration_error(scores, quality), "ece_by_chance": calibration_error_by_chance(scores, quality)}
-    return {name: round(value, 3) for name, value in found.items()}
 
 
 def main() -> None:
@@ -162,7 +155,7 @@ def main() -> None:
     parser.add_argument("--reader", type=Path, required=True, help="the starter reader as int8 ONNX")
     parser.add_argument("--verifier", type=Path, required=True, help="the starter verifier as int8 ONNX")
     parser.add_argument("--work", type=Path, required=True, help="answers are kept here; a rerun goes on")
-    parser.add_argument("--out", type=Path, required=True, help="scorer.json goes here")
+    parser.add_argument("--out", type=Path, required=True, help="scorer.json and texts.json go here")
     parser.add_argument("--questions", type=int, default=1000, help="of validation articles, of each language")
     parser.add_argument("--text-questions", type=int, default=2000, help="of each text")
     parser.add_argument("--parts", nargs="+", choices=(*UNREAD, PUBLIC), help="answer these only, and fit nothing")

@@ -54,7 +54,7 @@ class Articles:
     rows: Sequence[Row]
     passages: dict[str, dict[str, Row]]
     written: Sequence[Row] = ()
-    written_share: float = 0.5
+    written_share: float = 0.0
 
     def of(self, lang: str, *, answerable: bool) -> list[Row]:
         return _of(self.rows, lang, answerable=answerable)
@@ -78,7 +78,7 @@ class Articles:
         return content_of(best, with_title=True) if best else None
 
 
-def articles_of(rows: Sequence[Row], written: Sequence[Row] = (), written_share: float = 0.5) -> Articles:
+def articles_of(rows: Sequence[Row], written: Sequence[Row] = (), written_share: float = 0.0) -> Articles:
     """``rows`` and ``written`` ones by article."""
     passages: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in (*rows, *written):
