@@ -6,8 +6,9 @@ The exact command of the committed weights stands in `models/writer-starter/READ
 
 ``DIR`` is the one of `train_reader_starter.py`, and so is the split by title. Each epoch holds a fresh sample of the
 rows of both languages, half of them of `reading_examples`, and rows without an answer: those written so, SQuAD 2.0's,
-and questions beside another passage of the same article. The starter reader points to the evidence of all of them, and
-suggests, as it will when serving; what is measured between steps are validation questions, asked in the same way.
+and questions beside another passage of the same article. A reader points to the evidence of all of them, and suggests,
+as the starter reader will when serving; what is measured between steps are validation questions, to which that one
+points.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -147,11 +148,10 @@ def validation_tasks(
     return [exam_task(one, [content], partial(point, reader), MAX_WORDS) for one, content in asked if content]
 
 
-def exported_reader(work: Path, seed: int) -> OnnxReader:
-    """The starter reader, as int8; it points to the evidence of all questions."""
-    folder = work / "reader"
+def exported_reader(folder: Path, starter: Path, seed: int) -> OnnxReader:
+    """The reader of the pressed weights in ``starter`` as int8, which ``folder`` keeps."""
     if not (folder / "model.onnx").is_file():
-        base, starter = resolve("all-minilm-l6-v2"), resolve("reader-starter")
+        base = resolve("all-minilm-l6-v2")
         export_reader(starter_reader(base, starter, seed), base, folder, starter_config(starter))
     return OnnxReader(folder)
 
@@ -165,7 +165,7 @@ def train(gguf: Path, args: argparse.Namespace) -> None:
     model = with_lora(load_base(gguf), args.rank, args.seed)
     if args.start:
         learn_on(model, load_file(args.start))
-    reader = exported_reader(args.work, args.seed)
+    reader = exported_reader(args.work / "pointing-reader", args.pointing_reader, args.seed)
 
     def epoch_rows(epoch: int) -> list[WriterRow]:
         exercises = Exercises(partial(point, reader), MAX_WORDS, np.random.default_rng((args.seed, 2, epoch)))
@@ -199,7 +199,7 @@ def held_out(args: argparse.Namespace) -> list[WritingTask]:
     """The validation exercises; the same ones in every run of a seed."""
     articles = articles_of(read_rows(args.data, ["validation"]))
     rng = np.random.default_rng((args.seed, 3))
-    reader = exported_reader(args.work, args.seed)
+    reader = exported_reader(args.work / "reader", resolve("reader-starter"), args.seed)
     return validation_tasks(articles, reader, args.check_rows, args.silent_rows, rng)
 
 
@@ -232,6 +232,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="adapter.safetensors and config.json go here")
     parser.add_argument("--work", type=Path, required=True, help="checkpoint and GGUF files; a rerun goes on")
     parser.add_argument("--start", type=Path, help="go on from this adapter.safetensors, instead of from the base")
+    parser.add_argument(
+        "--pointing-reader",
+        type=Path,
+        default=resolve("reader-starter"),
+        help="pressed weights of the reader that points and suggests in training: one that has not read the questions "
+        "is wrong as often as it will be in use",
+    )
     parser.add_argument("--minutes", type=float, default=33, help="of training; checks and export come on top")
     parser.add_argument("--steps", type=int, default=100_000, help="end after this many steps, if sooner")
     parser.add_argument("--learning-rate", type=float, default=6e-4)

@@ -7,6 +7,7 @@ heart would look good otherwise. The threshold is chosen on such unseen families
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,15 @@ from palier.errors import InputError
 CLASSES = (HONEST, *ATTACKS)
 FILES = ("injection", "fraud", "abuse", "off_topic", "honest")
 N_FOLDS = 5
+_GAP = re.compile(r"(?P<before>\b(?:de|à|que) )?\{(?P<name>org|item|staff|account|topic)\}", re.IGNORECASE)
+_CONTRACTED = {
+    ("de ", "le "): "du ",
+    ("de ", "les "): "des ",
+    ("à ", "le "): "au ",
+    ("à ", "les "): "aux ",
+    ("de ", "un"): "d'un",
+    ("que ", "un"): "qu'un",
+}
 CHUNK = 256
 """Texts whose numbers stand side by side in full while they are counted."""
 
@@ -87,15 +97,24 @@ def _filled(
     drawn = [topics[i] for i in rng.choice(len(topics), size=min(n, len(topics)), replace=False)]
     filled = []
     for topic in drawn:
-        whole = text
-        for gap, word in topic[lang].items():
-            whole = whole.replace("{" + gap + "}", word)
+        whole = _GAP.sub(lambda gap: _joined(gap["before"] or "", topic[lang][gap["name"]], lang), text)
         filled.append(Example(kind, family, str(topic["topic"]), lang, whole[0].upper() + whole[1:]))
     return filled
 
 
+def _joined(before: str, word: str, lang: Lang) -> str:
+    """``word`` behind what stands before its gap, in French contracted: patterns of attacks name an organisation more
+    often, and "de le" would give them away.
+    """
+    if lang == "fr":
+        for (own, first), joined in _CONTRACTED.items():
+            if before.casefold() == own and word.startswith(first):
+                return (joined[0].upper() if before[0].isupper() else joined[0]) + joined[1:] + word[len(first) :]
+    return before + word
+
+
 def _has_gap(text: str) -> bool:
-    return any("{" + gap + "}" in text for gap in ("org", "item", "staff", "account", "topic"))
+    return _GAP.search(text) is not None
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
