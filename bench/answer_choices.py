@@ -11,7 +11,6 @@ import numpy as np
 
 from palier.adapters.onnx_reader import OnnxReader
 from palier.domain.answering import Hit, Question
-from palier.domain.spans import plain_answer
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 1000.0)
 
@@ -43,7 +42,7 @@ def scan_retrieval_weights(
             for column, weight in enumerate(WEIGHTS):
                 best = max(near, key=lambda r: r.margin + weight * hits[r.passage_index].score, default=None)
                 said = best is not None and best.margin >= reader.config.null_threshold
-                worth[name][row, column] = entry.quality(plain_answer(best.text) if best and said else "")
+                worth[name][row, column] = entry.quality(best.text if best and said else "")
     return {
         name: {f"{weight:g}": round(float(mean), 4) for weight, mean in zip(WEIGHTS, values.mean(axis=0), strict=True)}
         for name, values in worth.items()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palier.domain.spans import block_answer, occurrences, plain_answer, quote_around
+from palier.domain.spans import block_answer, occurrences, plain_answer, quote_around, span_answer
 
 PROSE = "We open at 9. On **Sunday** we open at 11\nand close at noon. Ask for Mr. Rossi."
 TABLE = (
@@ -69,3 +69,26 @@ def test_quotes_stand_in_the_text(text: str, data: st.DataObject) -> None:
     assert quote in text
     assert text[start:end].strip() in quote
     block_answer(text, start, end)
+
+
+@pytest.mark.parametrize(
+    ("text", "span", "said"),
+    [
+        ("Ice cream is stored at - 18 °C in the basement.", "- 18 °C", "- 18 °C"),
+        ("Phone: + 33 1 44 55 66 77", "+ 33 1 44 55 66 77", "+ 33 1 44 55 66 77"),
+        ("The cup went to 1. FC Köln", "1. FC Köln", "1. FC Köln"),
+        ("Steps\n1. Heat the oven\n2. Wait", "1. Heat the oven", "Heat the oven"),
+        ("Sizes\n  - **small** ones", "- **small** ones", "small ones"),
+        ("It is called `__init__` in Python", "__init__", "__init__"),
+        ("It is called `__init__` in Python", "`__init__`", "__init__"),
+        ("All of it is `*.*` in the shell", "*.*", "*.*"),
+        ("It returns 3 * 4", "3 * 4", "3 * 4"),
+        ("It costs **12.90 €** today", "12.90 €**", "12.90 €"),
+        ("It costs **12.90 €** today", "*12.90 €", "12.90 €"),
+        ("The *Mona Lisa* and _The Kiss_ hang here", "*Mona Lisa* and _The Kiss_", "Mona Lisa and The Kiss"),
+        ("Set snake_case_names here", "snake_case_names", "snake_case_names"),
+    ],
+)
+def test_a_span_is_said_without_markup_and_with_its_signs(text: str, span: str, said: str) -> None:
+    start = text.index(span)
+    assert span_answer(text, start, start + len(span)) == said

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from palier.adapters.reader_windows import Window, WindowCutter, padded
 from palier.domain.span_choice import choose_spans
-from palier.domain.spans import block_answer
+from palier.domain.spans import block_answer, span_answer
 from palier.errors import IntegrityError, NotReadyError
 
 CONFIG = "config.json"
@@ -29,7 +29,7 @@ class ReaderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_tokens: int = Field(ge=64, le=512)
+    max_tokens: int = Field(ge=128, le=512)
     answer_tokens: int = Field(default=32, gt=0)
     block_tokens: int = Field(default=256, gt=0)
     null_threshold: float = 0.0
@@ -114,6 +114,6 @@ class OnnxReader:
         readings = []
         for span in choose_spans(start, end, window.in_passage, longest, SPANS_PER_PASSAGE):
             first, last = int(window.offsets[span.first, 0]), int(window.offsets[span.last, 1])
-            text = block_answer(content, first, last) if is_block else " ".join(content[first:last].split())
+            text = block_answer(content, first, last) if is_block else span_answer(content, first, last)
             readings.append(Reading(index, text, first, last, span.score + some, null, span.expected_f1, is_block))
         return readings

@@ -11,7 +11,6 @@ import numpy as np
 
 from palier.adapters.onnx_reader import OnnxReader
 from palier.domain.documents import Lang
-from palier.domain.spans import plain_answer
 from palier.domain.text_metrics import best_exact_match, best_f1, no_answer_f1
 
 
@@ -42,7 +41,7 @@ def _answer(reader: OnnxReader, question: ExamQuestion) -> ExamAnswer:
     readings = reader.read(question.question, question.contents)
     if not readings:
         return ExamAnswer("", -float("inf"))
-    return ExamAnswer(plain_answer(readings[0].text), readings[0].margin)
+    return ExamAnswer(readings[0].text, readings[0].margin)
 
 
 def best_threshold(questions: Sequence[ExamQuestion], answers: Sequence[ExamAnswer]) -> float:

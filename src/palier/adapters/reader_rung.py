@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from palier.adapters.onnx_reader import OnnxReader, Reading
 from palier.domain.answering import Citation, Hit, Question, RungAnswer
 from palier.domain.money import cpu_cost_nanousd
-from palier.domain.spans import plain_answer, quote_around
+from palier.domain.spans import quote_around
 from palier.domain.text_metrics import normal
 
 NO_SECOND = 10.0  # the gap to a runner-up where there is none
@@ -52,14 +52,12 @@ class ReaderRung:
         said = best is not None and best.margin >= self._reader.config.null_threshold
         return RungAnswer(
             rung=self.name,
-            text=plain_answer(best.text) if best and said else "",
+            text=best.text if best and said else "",
             citations=(_citation(best, used[best.passage_index]),) if best and said else (),
             signals=_signals(readings, question) if best else {},
             cost_nanousd=cpu_cost_nanousd(busy, self._usd_per_hour),
             latency_ms=1000 * latency,
-            withheld=(plain_answer(best.text), _citation(best, used[best.passage_index]))
-            if best and not said
-            else None,
+            withheld=(best.text, _citation(best, used[best.passage_index])) if best and not said else None,
         )
 
     def _belief(self, reading: Reading, used: Sequence[Hit]) -> float:

@@ -71,7 +71,7 @@ def _nearest(answer: str, lang: Lang, passage: Passage) -> Support | None:
     if best is None:
         return None
     f1, start, end = best
-    said = plain_answer(block_answer(passage.text, start, end)).rstrip(".!")
+    said = block_answer(passage.text, start, end).rstrip(".!")
     if not said or not occurrences(passage.text, said):
         return None
     return Support(passage, said, quote_around(passage.text, start, end), is_list=False, f1=f1)

@@ -19,6 +19,9 @@ from palier.domain.fusion import SearchMode
 Number = TypeVar("Number", float, NDArray[np.float64])
 
 
+MOST_EARLIER_CHARS = 500
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One earlier message of a conversation; ``role`` is "user" or "assistant"."""
@@ -42,9 +45,11 @@ class Question:
 
     @property
     def standalone(self) -> str:
-        """The question with the last thing that the user said before it, for retrieval and reading."""
+        """The question with the last thing that the user said before it (its end: encoders read some 250 tokens from
+        the front, and a pasted letter would leave the question out), for retrieval and reading.
+        """
         earlier = [turn.content for turn in self.history if turn.role == "user"]
-        return f"{earlier[-1]} {self.text}" if earlier else self.text
+        return f"{earlier[-1][-MOST_EARLIER_CHARS:]} {self.text}" if earlier else self.text
 
 
 @dataclass(frozen=True, slots=True)

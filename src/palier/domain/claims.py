@@ -24,20 +24,23 @@ def claim_of(answer: RungAnswer, hits: Sequence[Hit]) -> str:
     if not text and answer.withheld:
         text, cited = answer.withheld
     if cited is None:
-        return claim(text, "", "")
-    contents = {hit.passage.passage_id: hit.passage.content for hit in hits}
-    return claim(text, cited.quote, contents.get(cited.passage_id, cited.quote))
+        return claim(text, "", "", "")
+    passage = next((hit.passage for hit in hits if hit.passage.passage_id == cited.passage_id), None)
+    if passage is None:
+        return claim(text, cited.quote, cited.quote, "")
+    return claim(text, cited.quote, passage.content, passage.place)
 
 
-def claim(text: str, quote: str, content: str) -> str:
-    """``answer | place of the passage | words around the quote``; the answer alone where there is no quote."""
+def claim(text: str, quote: str, content: str, place: str) -> str:
+    """``answer | place of the passage | words around the quote``; the answer alone where there is no quote.
+
+    ``content`` begins with a line ``place``, or ``place`` is empty.
+    """
     said = " ".join(text.split())[:ANSWER]
     if not quote:
         return said
-    found = content.find(quote)
-    start = max(0, found)
+    start = max(0, content.find(quote))
     end = start + min(len(quote), QUOTE)
-    place, _, body = content.partition("\n")
-    first = max(start - AROUND, 0)
-    around = content[first : end + AROUND] if first else body[: max(0, end + AROUND - len(place) - 1)]
+    first = max(start - AROUND, 0) or (len(place) + 1 if place else 0)
+    around = content[first : max(first, end + AROUND)]
     return " | ".join((said, place[:PLACE], " ".join(around.split())))

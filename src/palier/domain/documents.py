@@ -60,10 +60,14 @@ class Passage:
     duplicate_of: str | None = None
 
     @property
+    def place(self) -> str:
+        """Where the passage stands: title and headings, as far as it has them."""
+        return " > ".join(part for part in (self.title, self.headings) if part)
+
+    @property
     def content(self) -> str:
         """What a model reads: where the passage stands, then its text."""
-        place = " > ".join(part for part in (self.title, self.headings) if part)
-        return f"{place}\n{self.text}" if place else self.text
+        return f"{self.place}\n{self.text}" if self.place else self.text
 
 
 def passage_id(document_id: str, headings: str, text: str, repeat: int = 0) -> str:

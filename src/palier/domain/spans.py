@@ -10,7 +10,12 @@ from collections.abc import Sequence
 _BULLET = re.compile(r"^[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+")
 _RULE = re.compile(r"^[\s|:=-]+$")
 _SENTENCE_END = re.compile(r"[.!?…]['\"»”)*_]*\s+(?=[\"'«“(*_]*[\w])")
-_EMPHASIS = re.compile(r"\*\*|__|`|(?<!\w)[*_]|[*_](?!\w)")
+_CODE = re.compile(r"`([^`\n]+)`")
+_EMPHASIS = re.compile(
+    r"(\*\*|__)(?=\S)(?P<strong>.+?)(?<=\S)\1|(?<!\w)([*_])(?=\w)(?P<soft>.+?)(?<=[\w.!?%)])\3(?!\w)"
+)
+_HALF_EMPHASIS = re.compile(r"(?<!\w)\*{1,2}(?=\w)|(?<=[\w.,;:!?%)€$])\*{1,2}(?!\w)|`")
+_DASH = re.compile(r"^[ \t]*(?:[*•]|[-+–](?![ \t]*\d))[ \t]+")
 _REMARK = re.compile(r"^[\s*_]*([(:–—→])")
 _LABEL = re.compile(r"([:–—→])\s*[*_]*\s*$")
 ITEMS = "; "
@@ -28,9 +33,29 @@ def occurrences(text: str, answer: str) -> tuple[tuple[int, int], ...]:
 
 
 def plain_answer(text: str) -> str:
-    """``text`` as it is said: without emphasis, bullets, outer pipes and surplus white space."""
-    bare = _EMPHASIS.sub("", _BULLET.sub("", text))
+    """``text`` as it is said: without emphasis, a dash before it, outer pipes and surplus white space.
+
+    Signs stay ("- 18 °C", "+ 33 1 44"), and so does whatever stands between backticks.
+    """
+    pieces = _CODE.split(_DASH.sub("", text))  # every second one is code
+    bare = "".join(piece if place % 2 else _without_emphasis(piece) for place, piece in enumerate(pieces))
     return " ".join(bare.split()).strip(" |;,:")
+
+
+def _without_emphasis(text: str) -> str:
+    """A mark alone goes where it touches a word on one side: a span may begin or end within what is emphasised."""
+    return _HALF_EMPHASIS.sub("", _EMPHASIS.sub(lambda pair: pair["strong"] or pair["soft"], text))
+
+
+def span_answer(text: str, start: int, end: int) -> str:
+    """The characters from ``start`` to ``end`` as they are said: a bullet is one where it begins its line ("1. FC
+    Köln" elsewhere is a club), and code stays as it is.
+    """
+    first, last = text.rfind("\n", 0, start) + 1, _line_end(text, end)
+    said, before = text[start:end], text[first:start]
+    if before.count("`") % 2 and "`" in text[end:last]:
+        return " ".join(said.replace("`", "").split())
+    return plain_answer(said if before.strip() else _BULLET.sub("", said))
 
 
 def quote_around(text: str, start: int, end: int) -> str:
@@ -54,7 +79,7 @@ def block_answer(text: str, start: int, end: int) -> str:
     first, last = text.rfind("\n", 0, start) + 1, _line_end(text, max(start, end - 1))
     lines = [line for line in text[first:last].split("\n") if line.strip()]
     if len(lines) < 2:
-        return plain_answer(text[start:end])
+        return span_answer(text, start, end)
     before = start - first
     after = end - (text.rfind("\n", 0, end) + 1)
     items = _cells(lines, before, after) if "|" in lines[0] else _list_items(lines, before)
