@@ -10,7 +10,7 @@
     │   ├── PortTakenError      somebody else listens where the service should
     │   ├── SearchError         Elasticsearch
     │   ├── TrackingError       MLflow
-    │   └── ModelEndpointError  the heavy rung's endpoint
+    │   └── ModelEndpointError  a rung's endpoint
     ├── IntegrityError          a file is not the one that was promised (checksum, manifest)
     └── RolloutError            a release command that the rollout's state forbids
 
@@ -60,7 +60,7 @@ class TrackingError(ServiceError):
 
 
 class ModelEndpointError(ServiceError):
-    """The endpoint of the heavy rung is away or refused a request."""
+    """The endpoint of a rung is away or refused a request: the heavy rung's, or the writer's own llama.cpp."""
 
 
 class IntegrityError(PalierError):

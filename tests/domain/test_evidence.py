@@ -8,11 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palier.domain.evidence import (
+    EVIDENCE_TOKENS,
     INSTRUCTIONS,
+    QUESTION_BYTES,
     Pointed,
     about_tokens,
     cut_evidence,
+    ending,
     evidence_messages,
+    fitting_evidence,
     point_by_words,
     sentences,
     suggestions,
@@ -79,6 +83,45 @@ def test_evidence_never_exceeds_its_words_and_holds_words_of_the_passages_in_the
         assert all(word in rest for word in piece.text.split())
 
 
+def test_text_that_is_not_dear_in_tokens_is_cut_by_words_alone():
+    pointed = [replace(place(MENU, "£11"), text="£11"), place(HOURS, "noon", 1)]
+    evidence = cut_evidence([MENU, HOURS], pointed, 20)
+    assert fitting_evidence([MENU, HOURS], pointed, 20) == (evidence, suggestions(pointed, evidence))
+
+
+def test_of_one_long_word_the_characters_around_the_place_are_read():
+    """A path of hundreds of tokens: what is pointed to is still read, and said."""
+    path = "/".join(f"v{number}/data-{number:x}.bak" for number in range(300))
+    pointed = [replace(place(path, "data-96.bak"), text="data-96.bak")]
+    ((piece,), suggested) = fitting_evidence([path], pointed, 80)
+    assert about_tokens(path) > 10 * EVIDENCE_TOKENS
+    assert about_tokens(piece.text) <= EVIDENCE_TOKENS
+    assert piece.text in path
+    assert suggested == ("data-96.bak [1]",)
+
+
+@given(st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=3), st.integers(1, 400), st.data())
+def test_no_text_is_too_dear(texts, n_times, data):
+    """Whatever its script and with or without spaces, and wherever is pointed to."""
+    contents = [text * n_times for text in texts]
+    index = data.draw(st.integers(0, len(contents) - 1))
+    start = data.draw(st.integers(0, len(contents[index]) - 1))
+    pointed = [Pointed(index, start, start + 9, contents[index][start : start + 9])]
+    evidence, suggested = fitting_evidence(contents, pointed, 80)
+    assert sum(map(about_tokens, [*(piece.text for piece in evidence), *suggested])) <= EVIDENCE_TOKENS
+    assert all(piece.text in " ".join(contents[index].split()) for piece in evidence if "\n" not in piece.text)
+
+
+@given(st.text(max_size=80), st.integers(1, 100))
+def test_of_a_long_question_the_end_is_asked(text, n_times):
+    """And all of one that is not: what the weights were trained on is asked as it was."""
+    question = text * n_times
+    kept = ending(question)
+    assert question.endswith(kept)
+    assert QUESTION_BYTES - 4 < len(kept.encode()) <= QUESTION_BYTES or kept == question
+    assert evidence_messages(question, "en", ["First."])[1]["content"] == f"[1] First.\nQuestion: {kept}"
+
+
 @given(TEXTS)
 def test_sentences_hold_every_word_once(text):
     assert " ".join(text[start:end] for start, end in sentences(text)).split() == text.split()
@@ -128,6 +171,11 @@ def test_a_suggestion_is_bare_words():
 def test_items_of_a_list_are_suggested_where_each_stands_in_the_evidence():
     listed = replace(place("- ham\n- olives", "ham"), text="ham; olives")
     assert suggestions([listed], cut_evidence(["- ham\n- olives"], [listed], 9)) == ("ham; olives [1]",)
+
+
+@pytest.mark.parametrize("text", ["🍕🍷", "営業時間", "часы", "ساعات"])
+def test_what_is_not_latin_counts_its_bytes(text):
+    assert about_tokens(text) == len(text.encode())
 
 
 @given(st.text(max_size=80))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from palier.domain.documents import Passage
-from palier.domain.evidence import Pointed, point_by_words
+from palier.domain.evidence import EVIDENCE_TOKENS, Pointed, about_tokens, point_by_words
 from palier.domain.golden import GoldenQuestion
 from palier.domain.prompting import DONT_KNOW
 from palier.domain.reading_tasks import Lookalikes
@@ -103,6 +103,13 @@ def test_the_right_passage_is_cited_where_it_comes_second():
 
 def test_without_passages_there_is_nothing_to_be_silent_about():
     assert exercises(0).silent(Asked("Why?", "en"), []) is None
+
+
+def test_an_exam_asks_with_no_more_than_is_read_when_answering():
+    """Eighty words of a price list are 400 tokens."""
+    prices = " ".join(f"{number}.99" for number in range(100, 300))
+    task = exam_task(Asked("When does York close?", "en"), [prices], point_by_words, 80)
+    assert 0 < sum(map(about_tokens, task.evidence)) <= EVIDENCE_TOKENS
 
 
 def test_what_a_reader_would_say_is_suggested_and_at_times_taken_away():

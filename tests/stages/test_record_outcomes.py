@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from bench.replay_endpoint import Endpoint, PriceList, recording_of, run_endpoint
-from palier.adapters.outcome_recorder import rung_fingerprint
-from palier.adapters.workspace import Workspace, read_json, write_json, write_jsonl
+from palier.adapters.outcome_recorder import rung_fingerprint, turns_of
+from palier.adapters.workspace import Workspace, read_json, read_jsonl, write_json, write_jsonl
+from palier.domain.answering import Turn
 from palier.errors import InputError, ParamsError
 from palier.params import Params, load_params, parse_params
 from palier.settings import Settings, repository_root
@@ -127,6 +128,19 @@ def test_nothing_is_asked_twice(endpoint: Endpoint, workspace: Workspace, tmp_pa
     assert (again.n_asked, again.n_remembered) == (0, first.n_asked)
     assert endpoint.total_nanousd == charged
     assert (workspace.outcomes / "outcomes.parquet").read_bytes() == before
+
+
+def test_conversations_are_written_down_with_the_questions(
+    endpoint: Endpoint, workspace: Workspace, tmp_path: Path
+) -> None:
+    """The guard's thresholds are chosen on them."""
+    rows = read_jsonl(workspace.corpus / "golden.jsonl", "version-documents")
+    rows[1]["history"] = [{"role": "user", "content": "Où ?"}, {"role": "assistant", "content": "Là."}]
+    write_jsonl(workspace.corpus / "golden.jsonl", rows)
+    record_outcomes.run(params_of(), workspace.root, settings_of(tmp_path, endpoint), no_progress)
+    history = pd.read_parquet(workspace.outcomes / "queries.parquet").set_index("query_id")["history"]
+    assert turns_of(history["en-1"]) == (Turn("user", "Où ?"), Turn("assistant", "Là."))
+    assert turns_of(history["en-2"]) == ()
 
 
 def test_a_reader_that_withholds_more_is_asked_again(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from palier.adapters.catalogue import sha256_file
 from palier.adapters.remembered import Remembered, content_key
 from palier.adapters.workspace import Workspace
 from palier.adapters.writer_rung import writer_hashes
-from palier.domain.answering import AskedQuestion, Citation, Rung, RungAnswer
+from palier.domain.answering import AskedQuestion, Citation, Rung, RungAnswer, Turn
 from palier.domain.money import usd
 from palier.domain.scoring import TextEncoder, Verifier, features
 from palier.domain.text_metrics import best_f1
@@ -97,10 +97,10 @@ def quality(row: Mapping[str, Any], answer: str) -> float:
     return best_f1(answer, row["answers"], row["lang"]) if answer else 0.0
 
 
-READING = 2
+READING = 3
 """Counts up when the same weights begin to read otherwise: what a reader of before said is not remembered then."""
-WRITING = 2
-"""Counts up when a writer is given other things to read."""
+WRITING = 3
+"""Counts up when a writer is given other things to read, or its seconds are counted otherwise."""
 
 
 def rung_fingerprint(params: Params, name: str, workspace: Workspace) -> str:
@@ -144,6 +144,7 @@ def query_row(item: AskedQuestion) -> dict[str, Any]:
     return {
         "query_id": row["id"],
         "query": item.question.text,
+        "history": json.dumps([asdict(turn) for turn in item.question.history], ensure_ascii=False),
         "lang": row["lang"],
         "split": row["split"],
         "kind": row["kind"],
@@ -152,3 +153,8 @@ def query_row(item: AskedQuestion) -> dict[str, Any]:
         "answerable": bool(row.get("answerable", row["answers"])),
         "retrieved_gold": bool(gold & {hit.passage.passage_id for hit in item.hits}),
     }
+
+
+def turns_of(history: str) -> tuple[Turn, ...]:
+    """A conversation again from the ``history`` of a `query_row`."""
+    return tuple(Turn(**turn) for turn in json.loads(history))

@@ -41,8 +41,9 @@ def replies_of_torch(model: "PeftModel", rows: RowMaker, tasks: Sequence[Writing
 
 
 def replies_of_llama(model: LlamaCpp, tasks: Sequence[WritingTask], max_tokens: int) -> list[str]:
-    """The reply to each task as it would be served."""
-    return [str(model.chat(task.messages(), max_tokens, STOP)["choices"][0]["message"]["content"]) for task in tasks]
+    """The reply to each task as it would be served. Raises ModelEndpointError as `LlamaCpp.chat` does."""
+    replies = [model.chat(task.messages(), max_tokens, STOP) for task in tasks]
+    return [reply["choices"][0]["message"]["content"] or "" for reply in replies]
 
 
 def smallest_good(f1: Mapping[str, float]) -> str:

@@ -5,14 +5,17 @@ to, with what the reader would say, or those that share most words with the ques
 the reader itself instead of being told what another rung found: an answer then depends on the question and its passages
 alone, and what was recorded is what is served. The price: the reader reads twice when it stands below on the ladder, a
 tenth of the writer's time.
-One question at a time: llama.cpp would interleave two, and both would be late.
+One question at a time: llama.cpp would interleave two, and both would be late. An answer's cost and latency are its
+own: what it waits for another question's answer is in the latency of the request, for it says who else asked and
+nothing of the rung.
 """
 
 import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,26 +26,25 @@ from palier.adapters.onnx_reader import MODEL as READER_FILE
 from palier.adapters.onnx_reader import OnnxReader
 from palier.domain.answering import Hit, Question, RungAnswer
 from palier.domain.evidence import (
-    Evidence,
     Pointed,
     about_tokens,
-    cut_evidence,
+    ending,
     evidence_messages,
+    fitting_evidence,
     point_by_words,
-    suggestions,
 )
 from palier.domain.money import cpu_cost_nanousd
 from palier.domain.prompting import messages, read_reply
-from palier.errors import IntegrityError
+from palier.errors import IntegrityError, ModelEndpointError
 
 WRITER_FILE = "writer.gguf"
 CONFIG = "config.json"
 CONTEXT_TOKENS = 2048
-EVIDENCE_TOKENS = 300
+HISTORY_TOKENS = 800
+"""Of the turns before a question that is asked without passages."""
 STOP = ("\n",)
 """An answer is one line; a small model that goes on would repeat itself."""
 N_POINTED = 2
-SHRINK = 0.8
 
 
 class WriterConfig(BaseModel):
@@ -58,7 +60,9 @@ class WriterConfig(BaseModel):
 
 
 class LlamaCpp:
-    """A GGUF model ready to chat; ``chat`` returns llama.cpp's OpenAI-shaped completion."""
+    """A GGUF model ready to chat; ``chat`` returns llama.cpp's OpenAI-shaped completion, with the ``seconds`` that the
+    model was busy with it.
+    """
 
     def __init__(self, gguf: Path, *, n_threads: int = 1) -> None:
         import xllamacpp  # loads 100 MB of native code: only where a writer is on the ladder
@@ -77,7 +81,11 @@ class LlamaCpp:
     def chat(
         self, chat_messages: Sequence[Mapping[str, str]], max_tokens: int, stop: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """Greedy completion with the log-probability of each token; it ends before any of ``stop``."""
+        """Greedy completion with the log-probability of each token; it ends before any of ``stop``.
+
+        ``seconds`` begin when the chats before it have ended. Raises ModelEndpointError where llama.cpp gives none: a
+        chat that is longer than CONTEXT_TOKENS, say.
+        """
         request = {
             "messages": list(chat_messages),
             "max_tokens": max_tokens,
@@ -87,8 +95,13 @@ class LlamaCpp:
             "stop": list(stop),
         }
         with self._lock:
+            started = time.perf_counter()
             reply: dict[str, Any] = self._server.handle_chat_completions(request)
-        return reply
+            seconds = time.perf_counter() - started
+        if not reply.get("choices"):
+            reason = (reply.get("error") or {}).get("message", "what came back is no chat completion")
+            raise ModelEndpointError(f"llama.cpp gave no answer ({reason}). Ask in fewer words, or shorten the prompt.")
+        return {**reply, "seconds": seconds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +134,18 @@ class WriterRung:
         self._usd_per_hour = cpu_usd_per_hour
 
     def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
-        """One model call; its cost is the seconds of the one thread that it keeps busy.
+        """One model call; raises ModelEndpointError when llama.cpp gives no answer.
+
+        Its cost is the processor time that this thread spent pointing, and the seconds of the one thread that the model
+        keeps busy; its latency is that of both, without the wait for a model that answers another question.
 
         An answer from passages always cites: the one whose mark it wrote, or the first piece of evidence where it
         wrote none. Without passages it is asked with the prompt that other models are asked with.
         """
-        started = time.perf_counter()
-        evidence, suggested = self._evidence(question, [hit.passage.content for hit in hits[: self._limits.n_passages]])
-        used = [hits[piece.passage_index] for piece in evidence]
-        if used:
-            pieces = [piece.text for piece in evidence]
-            chat = evidence_messages(question.standalone, question.lang, pieces, suggested)
-        else:
-            chat = messages(self._prompt, question, ())
+        started, busy = time.perf_counter(), time.thread_time()
+        chat, used = self._chat(question, hits[: self._limits.n_passages])
+        busy, latency = time.thread_time() - busy, time.perf_counter() - started
         reply = self._model.chat(chat, self._limits.max_new_tokens, STOP if used else ())
-        seconds = time.perf_counter() - started
         choice = reply["choices"][0]
         text, citations = read_reply(choice["message"]["content"] or "", used)
         return RungAnswer(
@@ -143,22 +153,20 @@ class WriterRung:
             text=text,
             citations=citations,
             signals={"mean_logprob": mean_logprob(choice)},
-            cost_nanousd=cpu_cost_nanousd(seconds, self._usd_per_hour),
-            latency_ms=1000 * seconds,
+            cost_nanousd=cpu_cost_nanousd(busy + reply["seconds"], self._usd_per_hour),
+            latency_ms=1000 * (latency + reply["seconds"]),
         )
 
-    def _evidence(self, question: Question, contents: Sequence[str]) -> tuple[tuple[Evidence, ...], tuple[str, ...]]:
-        """Evidence and what is suggested, together at most EVIDENCE_TOKENS tokens: of text that is dear in tokens
-        (numbers, tables) fewer words are taken.
-        """
+    def _chat(self, question: Question, hits: Sequence[Hit]) -> tuple[list[dict[str, str]], list[Hit]]:
+        """What the model is asked, and the hit of each piece of evidence in it."""
+        contents = [hit.passage.content for hit in hits]
         pointed = point(self._reader, question.standalone, contents)
-        max_words = self._limits.max_words
-        while True:
-            evidence = cut_evidence(contents, pointed, max_words)
-            suggested = suggestions(pointed, evidence)
-            if max_words <= 1 or _n_tokens(evidence, suggested) <= EVIDENCE_TOKENS:
-                return evidence, suggested
-            max_words = int(max_words * SHRINK)
+        evidence, suggested = fitting_evidence(contents, pointed, self._limits.max_words)
+        if not evidence:
+            return messages(self._prompt, _shortened(question), ()), []
+        pieces = [piece.text for piece in evidence]
+        chat = evidence_messages(question.standalone, question.lang, pieces, suggested)
+        return chat, [hits[piece.passage_index] for piece in evidence]
 
 
 def tuned_writer(folder: Path, model: str) -> WriterConfig | None:
@@ -198,8 +206,14 @@ def point(reader: OnnxReader | None, question: str, contents: Sequence[str]) -> 
     return [Pointed(reading.passage_index, reading.start, reading.end, reading.text) for reading in readings]
 
 
-def _n_tokens(evidence: Sequence[Evidence], suggested: Sequence[str]) -> int:
-    return sum(map(about_tokens, [*(piece.text for piece in evidence), *suggested]))
+def _shortened(question: Question) -> Question:
+    """The question's `ending` after the last turns, which have HISTORY_TOKENS tokens together at most: what is read of
+    a conversation where no evidence is.
+    """
+    sizes = accumulate(about_tokens(turn.content) for turn in reversed(question.history))
+    n_turns = sum(size <= HISTORY_TOKENS for size in sizes)
+    history = question.history[len(question.history) - n_turns :]
+    return replace(question, text=ending(question.text), history=history)
 
 
 def mean_logprob(choice: Mapping[str, Any]) -> float:

@@ -2,9 +2,10 @@
 what a reader would say.
 
 Training and serving both come through here, so that the writer is asked in the very words that it learnt from. Knows
-strings and places in them; nothing of models or tokens. The instruction comes first and is the same for every question
-of a language: llama.cpp keeps what it has read of a prompt as long as the beginning stays. The price of cutting by
-words: French has more tokens a word, so the same number of words costs a French prompt a third more.
+strings and places in them; nothing of models, and of tokens only how many they may be. The instruction comes first and
+is the same for every question of a language: llama.cpp keeps what it has read of a prompt as long as the beginning
+stays. The price of cutting by words: French has more tokens a word, so the same number of words costs a French prompt a
+third more.
 """
 
 import math
@@ -23,11 +24,18 @@ INSTRUCTIONS: dict[Lang, str] = {
 }
 _ASKED: dict[Lang, str] = {"en": "Question:", "fr": "Question :"}
 _SUGGESTED: dict[Lang, str] = {"en": "Perhaps:", "fr": "Peut-être :"}
+EVIDENCE_TOKENS = 300
+"""Of evidence and suggestions together, as `about_tokens` counts them."""
+QUESTION_BYTES = 1000
+"""A token is a byte at least: whatever is pasted into a question, evidence and answer still fit beside it."""
+SHRINK = 0.8
 SUGGESTED_TOKENS = 40
 """A reading that is longer (a whole table) is pointed to, and not said."""
 _SENTENCE_END = re.compile(r"[.!?…]['\"»”)*_]*[ \t]+(?=[\"'«“(*_]*\w)|[ \t]*\n\s*")
 _WORD = re.compile(r"\w+")
 _TOKEN = re.compile(r"\d|[^\w\s]|[^\W\d]{1,3}")
+_FOREIGN = re.compile(r"[\u0250-\u1fff\u2c00-\U0010ffff]")
+"""Letters of other scripts than Latin, and emoji: the tokenizer may know no more of them than their bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,40 @@ class Evidence:
 
     passage_index: int
     text: str
+
+
+def fitting_evidence(
+    contents: Sequence[str], pointed: Sequence[Pointed], max_words: int
+) -> tuple[tuple[Evidence, ...], tuple[str, ...]]:
+    """Evidence of at most ``max_words`` words and what is suggested, together at most EVIDENCE_TOKENS tokens.
+
+    Of text that is dear in tokens (numbers, tables) fewer words are taken; where one word is too many (a long path, a
+    script without spaces), the characters around the place that is pointed to first.
+    """
+    cuts = ((evidence, suggestions(pointed, evidence)) for evidence in _ever_smaller(contents, pointed, max_words))
+    return next(cut for cut in cuts if _n_tokens(*cut) <= EVIDENCE_TOKENS)
+
+
+def _n_tokens(evidence: Sequence[Evidence], suggested: Sequence[str]) -> int:
+    return sum(map(about_tokens, [*(piece.text for piece in evidence), *suggested]))
+
+
+def _ever_smaller(
+    contents: Sequence[str], pointed: Sequence[Pointed], max_words: int
+) -> Iterator[tuple[Evidence, ...]]:
+    while max_words > 0:
+        yield cut_evidence(contents, pointed, max_words)
+        max_words = int(max_words * SHRINK)
+    n_chars = EVIDENCE_TOKENS
+    while n_chars > 0:
+        yield (_characters_around(contents, pointed[0], n_chars),)
+        n_chars = int(n_chars * SHRINK)
+
+
+def _characters_around(contents: Sequence[str], place: Pointed, n_chars: int) -> Evidence:
+    """``n_chars`` characters with ``place`` in their middle, or its beginning where it is longer than that."""
+    start = max(0, place.start - max(0, n_chars - (place.end - place.start)) // 2)
+    return Evidence(place.passage_index, " ".join(contents[place.passage_index][start : start + n_chars].split()))
 
 
 def cut_evidence(contents: Sequence[str], pointed: Sequence[Pointed], max_words: int) -> tuple[Evidence, ...]:
@@ -121,22 +163,29 @@ def sentences(content: str) -> list[tuple[int, int]]:
 
 def about_tokens(text: str) -> int:
     """How many tokens ``text`` may be, rather too many than too few: the writer's tokenizer makes .5 to 1.05 of it
-    (900 pieces of evidence in both languages).
+    (900 pieces of evidence in both languages). What is not written in Latin letters counts its bytes.
     """
-    return len(_TOKEN.findall(text))
+    return len(_TOKEN.findall(_FOREIGN.sub(lambda found: "." * len(found.group().encode("utf-8")), text)))
+
+
+def ending(question: str) -> str:
+    """``question``, or of one that is too long the last QUESTION_BYTES bytes of UTF-8: a follow-up's own words stand
+    there, behind whatever was pasted into the turn before.
+    """
+    return question.encode("utf-8")[-QUESTION_BYTES:].decode("utf-8", errors="ignore")  # half a character is dropped
 
 
 def evidence_messages(
     question: str, lang: Lang, evidence: Sequence[str], suggested: Sequence[str] = ()
 ) -> list[dict[str, str]]:
-    """Chat messages: the instruction of the language, the numbered ``evidence``, the question, and what is
-    ``suggested`` as its answer last.
+    """Chat messages: the instruction of the language, the numbered ``evidence``, the question (its `ending`), and what
+    is ``suggested`` as its answer last.
     """
     numbered = "\n".join(f"[{number}] {text}" for number, text in enumerate(evidence, start=1))
     perhaps = f"\n{_SUGGESTED[lang]} {' | '.join(suggested)}" if suggested else ""
     return [
         {"role": "system", "content": INSTRUCTIONS[lang]},
-        {"role": "user", "content": f"{numbered}\n{_ASKED[lang]} {question}{perhaps}"},
+        {"role": "user", "content": f"{numbered}\n{_ASKED[lang]} {ending(question)}{perhaps}"},
     ]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from palier.domain.documents import Lang, Passage
-from palier.domain.evidence import Evidence, Pointed, cut_evidence, evidence_messages, suggestions
+from palier.domain.evidence import Evidence, Pointed, cut_evidence, evidence_messages, fitting_evidence, suggestions
 from palier.domain.golden import ITEMS, GoldenQuestion, plain
 from palier.domain.prompting import DONT_KNOW
 from palier.domain.reading_tasks import Lookalikes, answer_spans, distractors
@@ -103,10 +103,8 @@ class Exercises:
 
 def exam_task(asked: Asked, contents: Sequence[str], point: Point, max_words: int) -> WritingTask:
     """What is asked when answering: evidence and suggestions as they are pointed to, wherever the answer is."""
-    pointed = point(asked.question, contents)
-    evidence = cut_evidence(contents, pointed, max_words)
+    evidence, said = fitting_evidence(contents, point(asked.question, contents), max_words)
     pieces = tuple(piece.text for piece in evidence)
-    said = suggestions(pointed, evidence)
     return WritingTask(asked.question, asked.lang, pieces, DONT_KNOW[asked.lang], asked.answers, said)
 
 
