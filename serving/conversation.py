@@ -4,9 +4,11 @@ Refuses with a clear 400 what would change the meaning of an answer that we cann
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import date
 
 from palier.domain.answering import Question, Turn
+from palier.domain.guarding import REFUSALS
 from palier.domain.language import detect_language
 from serving.answers import MODEL
 from serving.chat_shapes import ChatRequest, Message
@@ -15,6 +17,7 @@ from serving.problems import BadRequestProblem, UnknownModelProblem
 MAX_QUESTION_CHARS = 4000
 MAX_HISTORY_TURNS = 20
 _SILENT_ROLES = ("system", "developer")
+_REFUSALS = frozenset(text for by_kind in REFUSALS.values() for text in by_kind.values())
 
 
 def refuse_unsupported(body: ChatRequest) -> None:
@@ -35,6 +38,10 @@ def refuse_unsupported(body: ChatRequest) -> None:
 def question_of(messages: list[Message], as_of: date | None = None) -> Question:
     """The last user message as a question in its language, with the turns before it, asked on the day
     ``as_of``. Raises BadRequestProblem.
+
+    A question that is too long is refused. A turn before it is not (it was said, and long answers are ordinary): of it
+    the last MAX_QUESTION_CHARS characters are read, as rungs keep the end of what they cut. What the guard refused is
+    left out with its refusal: no rung shall read it, and one wrong refusal would be repeated with each question.
     """
     spoken = [(place, message) for place, message in enumerate(messages) if message.role not in _SILENT_ROLES]
     if not spoken or spoken[-1][1].role != "user":
@@ -48,9 +55,20 @@ def question_of(messages: list[Message], as_of: date | None = None) -> Question:
             f"The question has {len(text)} characters; {MAX_QUESTION_CHARS} is the limit. Shorten it.",
             param=f"messages[{spoken[-1][0]}].content",
         )
-    history = tuple(turns[:-1][-MAX_HISTORY_TURNS:])
+    before = _without_refused(turns[:-1])[-MAX_HISTORY_TURNS:]
+    history = tuple(Turn(turn.role, turn.content[-MAX_QUESTION_CHARS:]) for turn in before)
     earlier = [turn.content for turn in history if turn.role == "user"]
     return Question(text, detect_language(text, earlier), history, as_of)
+
+
+def _without_refused(turns: Sequence[Turn]) -> list[Turn]:
+    kept: list[Turn] = []
+    for turn in turns:
+        if turn.role == "assistant" and turn.content in _REFUSALS and kept and kept[-1].role == "user":
+            kept.pop()
+        else:
+            kept.append(turn)
+    return kept
 
 
 def sticky_key(body: ChatRequest, key_id: str) -> str:

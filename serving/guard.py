@@ -32,8 +32,10 @@ class Watch:
 
     def __init__(self, release: Release) -> None:
         self._guard = release.guard
-        self._judges_topic = release.manifest.guard is not None and release.manifest.guard.off_topic
-        self._usd_per_hour = release.manifest.ladder.cpu_usd_per_hour
+        manifest = release.manifest
+        # Without passages every question is as far from them as a stranger's.
+        self._judges_topic = manifest.guard is not None and manifest.guard.off_topic and manifest.retrieval.searches
+        self._usd_per_hour = manifest.ladder.cpu_usd_per_hour
         self._busy_s = 0.0
 
     def text(self, question: Question) -> Refusal | None:

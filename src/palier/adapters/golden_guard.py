@@ -1,6 +1,7 @@
 """The guard that a workspace releases: the starter's weights and classifier, with thresholds that its own golden
 questions bear.
 
+They are judged as the gateway would judge them, with their conversations, and as off topic only where it looks at that.
 Golden questions are honest by definition: where the starter would refuse more of a language's validation questions
 than `guard.max_refused`, its threshold rises until it does not. It never falls: a hundred questions say little of what
 strangers will try.
@@ -18,10 +19,12 @@ from palier.adapters.catalogue import resolve
 from palier.adapters.guard_training import threshold_for
 from palier.adapters.onnx_cross_encoder import cross_encoder_in
 from palier.adapters.onnx_encoder import OnnxEncoder
+from palier.adapters.outcome_recorder import turns_of
 from palier.adapters.workspace import Workspace, write_text
 from palier.domain.answering import Question
 from palier.domain.documents import Lang
 from palier.domain.guarding import LANGUAGES, Guard, GuardWeights, off_topic_score
+from palier.errors import NotReadyError
 from palier.params import Params
 
 STARTER = "guard-starter"
@@ -34,22 +37,23 @@ def make_guard(params: Params, workspace: Workspace) -> dict[str, float]:
     """Write models/guard: guard.json, and the classifier as int8 ONNX where the starter has one.
 
     What comes back is the share of golden questions that is refused, by split; empty without a guard. Raises
-    IntegrityError when the workspace's encoder has other dimensions than the starter was made for.
+    IntegrityError when the workspace's encoder has other dimensions than the starter was made for, and NotReadyError
+    for outcomes that an older version recorded.
     """
     shutil.rmtree(workspace.guard, ignore_errors=True)
     workspace.guard.mkdir(parents=True, exist_ok=True)  # DVC waits for the folder, also where nothing guards
     if not params.guard.enabled:
         return {}
+    queries = _recorded_queries(workspace)
     path = resolve(STARTER) / GUARD_FILE
     weights = GuardWeights.model_validate_json(path.read_text(encoding="utf-8"))
     if weights.classifier is not None:
         export_classifier(workspace.guard)
-    queries = pd.read_parquet(workspace.outcomes / "queries.parquet")
+    questions = _questions(queries)
     guard = Guard(weights, OnnxEncoder(workspace.encoder), cross_encoder_in(workspace.guard))
-    attack = np.array(
-        [_suspicion(guard, text, lang) for text, lang in zip(queries["query"], queries["lang"], strict=True)]
-    )
-    topic = _topic_scores(weights, queries)
+    attack = np.array([guard.judge(question).score for question in questions])
+    judges_topic = params.guard.off_topic and params.retrieval.searches
+    topic = _topic_scores(weights, queries, questions) if judges_topic else np.zeros(len(queries))
     validation = (queries["split"] == "validation").to_numpy()
     langs = queries["lang"].to_numpy(dtype=str)
     raised = raise_thresholds(
@@ -86,22 +90,24 @@ def raise_thresholds(
     return weights.model_copy(update=found)
 
 
-def _suspicion(guard: Guard, text: str, lang: Lang) -> float:
-    return guard.suspicion([text], lang)[1]
+def _recorded_queries(workspace: Workspace) -> pd.DataFrame:
+    queries = pd.read_parquet(workspace.outcomes / "queries.parquet")
+    if "history" not in queries:
+        raise NotReadyError(
+            "The outcomes do not hold the conversations before the golden questions, which the guard reads. Record "
+            "them again: `palier record-outcomes` (answers are remembered)."
+        )
+    return queries
 
 
-def _topic_scores(weights: GuardWeights, queries: pd.DataFrame) -> NDArray[np.float64]:
-    """0 where nothing was retrieved, or it was recorded before topics were."""
-    if "topic" not in queries:
-        return np.zeros(len(queries))
-    return np.array(
-        [_topic_score(weights, row, text) for row, text in zip(queries["topic"], queries["query"], strict=True)]
-    )
+def _questions(queries: pd.DataFrame) -> list[Question]:
+    columns = (queries["query"], queries["lang"], queries["history"])
+    return [Question(text, lang, turns_of(history)) for text, lang, history in zip(*columns, strict=True)]
 
 
-def _topic_score(weights: GuardWeights, row: Sequence[float] | None, text: str) -> float:
-    question = Question(text, "en")
-    return 0.0 if row is None else off_topic_score(weights, np.asarray(row, dtype=np.float64), question)
+def _topic_scores(weights: GuardWeights, queries: pd.DataFrame, questions: Sequence[Question]) -> NDArray[np.float64]:
+    rows = [np.asarray(row, dtype=np.float64) for row in queries["topic"]]
+    return np.array([off_topic_score(weights, row, one) for row, one in zip(rows, questions, strict=True)])
 
 
 def _refused(

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +98,17 @@ def _filled(
     drawn = [topics[i] for i in rng.choice(len(topics), size=min(n, len(topics)), replace=False)]
     filled = []
     for topic in drawn:
-        whole = _GAP.sub(lambda gap: _joined(gap["before"] or "", topic[lang][gap["name"]], lang), text)
+        words: dict[str, str] = topic[lang]
+        whole = _GAP.sub(partial(_joined, words, lang), text)
         filled.append(Example(kind, family, str(topic["topic"]), lang, whole[0].upper() + whole[1:]))
     return filled
 
 
-def _joined(before: str, word: str, lang: Lang) -> str:
-    """``word`` behind what stands before its gap, in French contracted: patterns of attacks name an organisation more
+def _joined(words: dict[str, str], lang: Lang, gap: re.Match[str]) -> str:
+    """The gap's word behind what stands before it, in French contracted: patterns of attacks name an organisation more
     often, and "de le" would give them away.
     """
+    before, word = gap["before"] or "", words[gap["name"]]
     if lang == "fr":
         for (own, first), joined in _CONTRACTED.items():
             if before.casefold() == own and word.startswith(first):
@@ -119,7 +122,7 @@ def _has_gap(text: str) -> bool:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no file of guard examples ({error}). See models/guard_examples.") from error
 

@@ -7,7 +7,8 @@ what was retrieved: a question that no passage is near, in meaning or in words, 
 said by the team's documents and not by our samples. Both thresholds come with the weights; nothing here can run code.
 
 The price: it knows kinds of requests by examples. A fraud of a kind that nobody wrote down may pass, and the answer
-then still rests on passages; that the passages themselves may hold orders is not its business but the prompt's.
+then still rests on passages; that the passages themselves may hold orders is not its business but the prompt's. Of a
+conversation it reads what stands under the user's name, within a bound on the work; assistants' turns it does not.
 """
 
 import re
@@ -42,8 +43,13 @@ N_PLAIN = len(LEXICAL) + BUCKETS + PIECE_BUCKETS
 N_READ = 5
 """So many of the best passages are looked at for the question's words."""
 MOST_WINDOWS = 8
+"""Pieces of one text, itself among them."""
+MOST_WINDOWS_IN_ALL = 32
+"""Of a question and all turns before it: each is a pass of the encoder and one of the classifier."""
+MOST_CHARS_BEFORE = 8000
+"""Of the user's turns before a question, all together."""
 READ_WHOLE = 60
-"""Words of a piece, at most, where MOST_WINDOWS allow it: of a longer one a classifier would read the beginning."""
+"""Words of a piece, at most, where windows suffice for it: of a longer one a classifier would read the beginning."""
 SURE_OF_TOPIC_WORDS = 2
 """A question with fewer content words ("And on Sunday?") is never off topic: there is nothing to judge it by."""
 
@@ -144,8 +150,8 @@ class Guard:
     def judge(self, question: Question) -> Verdict:
         """Of the text alone, before anything is searched: injection, fraud, abuse, or nothing.
 
-        The user's turn before it is judged too, since rungs read it; of several sentences each is judged beside the
-        whole, so that an order cannot hide behind a question.
+        The user's turns before it are judged too, since heavy rungs are sent all of them; of several sentences each is
+        judged beside the whole, so that an order cannot hide behind a question.
         """
         kind, score = self.suspicion(said_by_user(question), question.lang)
         refused = score >= self.weights.attack_threshold.get(question.lang, 1.0)
@@ -159,9 +165,10 @@ class Guard:
     def suspicion(self, texts: Sequence[str], lang: Lang) -> tuple[Kind, float]:
         """The likeliest attack over all windows of ``texts``, and the probability, 0 to 1, that its window is one.
 
-        Which attack it is says the linear model, also where only the classifier suspects one.
+        Texts are read by their order: where windows run short, the last ones have fewer. Which attack it is says the
+        linear model, also where only the classifier suspects one.
         """
-        pieces = [piece for text in texts for piece in windows(text)]
+        pieces = windows_of_all(texts)
         chances = self._numbers.attack(attack_features(pieces, [lang] * len(pieces), self._encoder))
         suspicions = 1.0 - chances[:, 0]
         if self._classifier is not None and self.weights.classifier is not None:
@@ -172,9 +179,31 @@ class Guard:
 
 
 def said_by_user(question: Question) -> list[str]:
-    """The question, and what the same user said before it."""
-    earlier = [turn.content for turn in question.history if turn.role == "user"]
-    return [question.text, *earlier[-1:]]
+    """The question, and what the same user said before it, newest first; of long turns the beginning and the end.
+
+    What stands under the assistant's name is left out, although rungs are sent it too: the guard has learnt from
+    questions, and takes what answers look like (a row of a table, a rule, its own refusals) for attacks.
+    """
+    earlier = [turn.content for turn in reversed(question.history) if turn.role == "user" and turn.content]
+    earlier = earlier[: MOST_WINDOWS_IN_ALL - MOST_WINDOWS]
+    most = _fair_share([len(text) for text in earlier], MOST_CHARS_BEFORE)
+    return [question.text, *(_both_ends(text, most) for text in earlier)]
+
+
+def _fair_share(lengths: Sequence[int], room: int) -> int:
+    """How long each may be for all to have ``room``: short ones stay whole, long ones are cut to the same length."""
+    share = room
+    for n_left, length in zip(range(len(lengths), 0, -1), sorted(lengths), strict=True):
+        share = room // n_left
+        if length > share:
+            break
+        room -= length
+    return share
+
+
+def _both_ends(text: str, most: int) -> str:
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]}\n{text[-half:]}"
 
 
 @dataclass(frozen=True)
@@ -242,15 +271,27 @@ def with_standard_signs(
     return np.concatenate([standardised(rows[:, :n_signs], mean, scale), rows[:, n_signs:]], axis=1)
 
 
-def windows(text: str) -> list[str]:
-    """The text, and its sentences or lines where it has several, grouped to at most MOST_WINDOWS pieces in all.
+def windows_of_all(texts: Sequence[str]) -> list[str]:
+    """`windows` of up to MOST_WINDOWS_IN_ALL texts, and no more than that in all: the first texts have as many
+    as they want, and one is kept for each of the others, so that long ones shut nothing out.
+    """
+    pieces: list[str] = []
+    for n_after, text in zip(reversed(range(len(texts))), texts, strict=True):
+        pieces += windows(text, min(MOST_WINDOWS, MOST_WINDOWS_IN_ALL - len(pieces) - n_after))
+    return pieces
+
+
+def windows(text: str, most: int = MOST_WINDOWS) -> list[str]:
+    """The text, and its sentences or lines where it has several, grouped to at most ``most`` pieces in all.
 
     Where a group is too long, pieces of like length are cut in place of sentences.
     """
+    if most < 3:  # one piece beside the whole would be the whole again
+        return [text]
     parts = [part.strip() for part in re.split(r"(?<=[.!?;:])\s+|\n+", text) if len(part.strip()) > 2]
-    pieces = _joined(parts, -(-len(parts) // (MOST_WINDOWS - 1))) if parts else []
+    pieces = _joined(parts, -(-len(parts) // (most - 1))) if parts else []
     words = text.split()
-    longest = max(READ_WHOLE, -(-len(words) // (MOST_WINDOWS - 1)))
+    longest = max(READ_WHOLE, -(-len(words) // (most - 1)))
     if any(len(piece.split()) > longest for piece in pieces):
         pieces = _joined(words, longest)
     return [text, *pieces] if len(pieces) > 1 else [text]
