@@ -29,6 +29,11 @@ from palier.domain.personal_data import (
         ("phone", "0033 6 12 34 56 78"),
         ("phone", "+44 20 7946 0958"),
         ("phone", "020 7946 0958"),
+        ("phone", "(020) 7946 0958"),
+        ("phone", "(01632) 960123"),
+        ("phone", "07700900123"),
+        ("phone", "02079460958"),
+        ("phone", "06/12/34/56/78"),
         ("phone", "(555) 010-9999"),
         ("phone", "+1 555-010-9999"),
         ("iban", "FR76 3000 6000 0112 3456 7890 189"),
@@ -48,6 +53,8 @@ from palier.domain.personal_data import (
         ("address", "221B Baker Street"),
         ("address", "10 main street"),
         ("address", "SW1A 2AA"),
+        ("address", "SW1A1AA"),
+        ("address", "M11AE"),
     ],
 )
 def test_each_kind_is_found_in_its_usual_spellings(kind: str, said: str) -> None:
@@ -69,6 +76,10 @@ def test_each_kind_is_found_in_its_usual_spellings(kind: str, said: str) -> None
         "Order 4111 1111 1111 1112 and GB82WEST12345698765433 fail their checksums.",
         "Version 999.1.2.3 of 2024-07-18, allergens 1 to 14: 01 02 03",
         "ISBN 978-2-07-036822-8, room 101, 75 cl, 10 000 personnes, see [1] and [2]",
+        "From 06/12/2024 18:30 to 06.12.2024 19:30, not 06-12-2024 20h00 or 07/12/24; 2024/06/12/07/08",
+        "Orders 0712345678901, 071234567890, 06123456789, 071234567 and 07123456; 0.07700900123; 1,06 12 34 56 78",
+        "ISBN 0-306-40615-2, 978-0-306-40615-7; sections 0.1.2.3.4.5, 1.02.03 and (020) 7.94",
+        "H1N1, C6H12O6, A4, B12CD, QX12AB and RTX4090",
         "::",
     ],
 )
@@ -76,6 +87,65 @@ def test_what_only_looks_like_it_stays(text: str) -> None:
     """Prices, hours, quantities, numbers with a wrong checksum."""
     assert redact(text).removed == ()
     assert redact(text).text == text
+
+
+@pytest.mark.parametrize(
+    "said", ["06 12 34 56 78", "+33 6 12 34 56 78", "07700900123", "020 7946 0958", "555-010-9999"]
+)
+def test_a_dot_or_comma_after_a_word_hides_no_telephone(said: str) -> None:
+    """An abbreviation ends with a dot; after a digit it would be a decimal point."""
+    assert redact(f"tel.{said}").text == "tel.[phone]"
+    assert redact(f"Marie,{said}").text == "Marie,[phone]"
+
+
+def test_neighbours_that_touch_are_all_found() -> None:
+    """What hides behind a find (an address behind a telephone) is found too, and nothing is found twice."""
+    assert redact("+33612345678SW1A 2AA+33612345678").text == "[phone][address][phone]"
+    assert redact("(555) 010-9999(555) 010-9998").text == "[phone][phone]"
+    assert redact("::1.2.3.4").text == "::[ip address]"
+
+
+@pytest.mark.parametrize(
+    ("begin", "again", "n_found"),
+    [
+        ("12 place ", "de la ", 0),
+        ("12 place ", "de l'", 0),
+        ("12 place ", "dela", 0),
+        ("12 place Bellecour ", "de la ", 1),
+        ("12 place A", " A-A", 1),
+        ("12 rue a ", "de la ", 1),
+        ("12 rue a 75002 A", "-A", 1),
+        ("12 rue", " ", 0),
+        ("12 ", "A", 0),
+        ("12", " A", 0),
+        ("", "A", 0),
+        ("", "@", 0),
+        ("", "a@", 0),
+        ("a@", "b", 0),
+        ("a@b", ".b", 1),
+        ("", "a@b.c+", 3_333),
+        ("", "1", 0),
+        ("", "1 ", 0),
+        ("", ".", 0),
+        ("", "1.1.", 0),
+        ("1.1.1.1", "a", 1),
+        ("", "a:", 0),
+        ("", "AA11 ", 0),
+        ("", " ", 0),
+        ("+1", " ", 0),
+        ("+1", "-(", 0),
+        ("00 ", "1 ", 1),
+        ("1 84 12 76 451 089", " ", 1),
+        ("", "+33612345678", 1_666),
+        ("", "(555) 010-9999", 1_428),
+        ("", "+33612345678SW1A 2AA", 2_000),
+    ],
+)
+def test_no_text_makes_a_pattern_try_for_long(begin: str, again: str, n_found: int) -> None:
+    """20,000 characters of what each pattern repeats: one that tries every way to read them would not come back."""
+    text = begin + again * (20_000 // len(again)) + "!"
+    assert len(find_personal_data(text)) == n_found
+    assert find_personal_data(redact(text).text) == []
 
 
 def test_what_the_documents_say_is_public() -> None:

@@ -4,6 +4,9 @@ Pure: text in, text out. Known by form: e-mail and IP addresses, telephone numbe
 American, British), IBAN and payment cards (their checksums must hold), French social security numbers, postal addresses
 as far as patterns go. What the team's own documents say (the restaurant's telephone) is public and stays: see `Public`.
 
+Texts come from strangers, so no pattern may take more than about linear time: what repeats can be read in one way only,
+is bounded, or is never given back (``*+``).
+
 The price: names have no form and are *not* found, nor is a person who is described ("my neighbour the baker"). An
 address without a street word, or typed without capitals after an ambiguous one ("place", "cours"), is missed too; an
 order number that looks like a telephone number is taken out.
@@ -17,7 +20,7 @@ from typing import Literal
 
 Kind = Literal["e-mail", "iban", "card", "social security number", "ip address", "phone", "address"]
 
-_EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"[\w.+%-]{1,64}+@[\w-]++(?:\.[\w-]++)++")  # 64: RFC 5321, 4.5.3.1.1
 _IBAN = re.compile(r"(?<!\w)[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}(?!\w)")
 _CARD = re.compile(r"(?<![\d+])\d(?:[ -]?\d){12,18}(?!\d)")
 _NIR = re.compile(
@@ -26,32 +29,39 @@ _NIR = re.compile(
 )
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\d)")
 _IPV6 = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
-_PHONES = (
-    re.compile(r"(?<![\w.,])(?:\+|00[\s.]?(?=[1-9]))\d{1,3}[\s.-]*(?:\(0\))?(?:[\s./()-]*\d){6,12}(?!\d)"),
-    re.compile(r"(?<![\w+.,])0[\s.]?[1-9](?:[\s.-]?\d{2}){4}(?!\d)"),
-    re.compile(r"(?<![\w+.,])0\d{2,4}[\s-]\d{3,4}[\s-]?\d{3,4}(?!\d)"),
-    re.compile(r"(?<![\w+.,])(?:\(\d{3}\)\s?|\d{3}[\s.-])\d{3}[\s.-]\d{4}(?!\d)"),
+_ALONE = r"(?<![\w+])(?<!\d[.,])"  # not inside a word or a number; "tel.06..." is neither
+_NO_DATE = r"(?!\d{2}[\s./-]\d{2}[\s./-](?:19|20)\d{2}(?!\d))"  # "06.12.2024 18:30"
+_PHONES = (  # what begins with + or ( needs nothing before it
+    re.compile(rf"(?:\+|{_ALONE}00[\s.]?(?=[1-9]))\d{{1,3}}(?:[\s.-]*+\(0\))?(?:[\s./()-]*+\d){{6,12}}(?!\d)"),
+    re.compile(rf"{_ALONE}{_NO_DATE}0[\s.]?[1-9](?:(?:[\s.-]?\d{{2}}){{4}}|(?:\s?/\s?\d{{2}}){{4}})(?!\d)"),
+    re.compile(rf"{_ALONE}0[1-35789]\d{{9}}(?!\d)"),  # British: no number begins with 04 or 06
+    re.compile(rf"(?:\(0\d{{2,4}}\)[\s-]?|{_ALONE}0\d{{2,4}}[\s-])\d{{3,4}}[\s-]?\d{{3,4}}(?!\d)"),
+    re.compile(rf"(?:\(\d{{3}}\)\s?|{_ALONE}\d{{3}}[\s.-])\d{{3}}[\s.-]\d{{4}}(?!\d)"),
 )
 _CAPITAL = r"[A-ZÀ-ÖØ-Þ][\w'’-]*"
-_PARTICLE = r"(?:de la|de l['’]|de|du|des|d['’]|la|le|les|l['’]|et|en|sur|aux?|à)"
+_PARTICLE = r"(?:(?:de|du|des|la|le|les|et|en|sur|aux?|à)\s+|[dl]['’]\s*)"
+_NAME = rf"{_PARTICLE}*+{_CAPITAL}"
 _NUMBER = r"(?<![\w.,])\d{1,4}(?:\s?(?:bis|ter|quater)\b|[A-Da-d]\b)?,?\s+"
 _TOWN = rf"(?:,?\s+(?:F-)?\d{{5}}\s+{_CAPITAL}(?:[\s-]{_CAPITAL})*)?"
 _ADDRESSES = (
     re.compile(
         rf"{_NUMBER}(?i:rue|avenue|av\.|boulevard|bd|blvd|chemin|all[ée]e|impasse|faubourg)\s+"
-        rf"(?:(?i:{_PARTICLE})\s*)*[\w'’-]+(?:\s+(?:{_PARTICLE}\s*)*{_CAPITAL})*{_TOWN}"
+        rf"(?i:{_PARTICLE})*[\w'’-]+(?:\s+{_NAME})*+{_TOWN}"
     ),
     re.compile(
         rf"{_NUMBER}(?i:place|cours|passage|square|quai|route|villa|r[ée]sidence|esplanade)\s+"
-        rf"(?:{_PARTICLE}\s*)*{_CAPITAL}(?:\s+(?:{_PARTICLE}\s*)*{_CAPITAL})*{_TOWN}"
+        rf"{_NAME}(?:\s+{_NAME})*+{_TOWN}"
     ),
     re.compile(
         rf"(?<![\w.,])\d{{1,5}}[A-Za-z]?,?\s+(?:{_CAPITAL}\s+){{1,4}}(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|"
         r"Boulevard|Blvd|Court|Crescent|Terrace|Close|Way|Place|Square|Sq|Mews|Gardens|Grove|Row|Walk)\b"
     ),
     re.compile(r"(?<![\w.,])\d{1,5}\s+\w+\s+(?:street|avenue|road|lane|boulevard)\b"),
-    re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]?\s\d[ABD-HJLNP-UW-Z]{2}\b"),  # a British postcode tells a street by itself
+    re.compile(  # a British postcode tells a street by itself
+        r"\b(?:[A-Z]{1,2}\d[A-Z\d]?\s|[A-PR-UWYZ][A-HK-Y]?\d[A-HJKMNPR-Y\d]?)\d[ABD-HJLNP-UW-Z]{2}\b"
+    ),
 )
+_BLANK = "\0"  # of no pattern, as the brackets of a placeholder
 _PLACEHOLDER = re.compile(r"\[(?:e-mail|iban|card|social security number|ip address|phone|address)\]")
 
 
@@ -99,10 +109,7 @@ def redact(text: str, public: Public | None = None) -> Redacted:
         pieces += [text[at : found.start], f"[{found.kind}]"]
         removed.append(found.kind)
         at = found.end
-    if not removed:
-        return Redacted(text, ())
-    again = redact("".join([*pieces, text[at:]]), public)  # a placeholder may have bared what touched its neighbour
-    return Redacted(again.text, (*removed, *again.removed))
+    return Redacted("".join([*pieces, text[at:]]), tuple(removed))
 
 
 def holds_placeholder(text: str) -> bool:
@@ -111,13 +118,19 @@ def holds_placeholder(text: str) -> bool:
 
 
 def find_personal_data(text: str) -> list[Found]:
-    """What was found, in order, without overlaps: where two kinds fit one place, the more certain one."""
-    taken: list[Found] = []
-    for kind, finder in _FINDERS:
-        for start, end in finder(text):
-            if all(end <= other.start or start >= other.end for other in taken):
-                taken.append(Found(kind, start, end, re.sub(r"[\W_]+", "", text[start:end]).casefold()))
-    return sorted(taken, key=lambda found: found.start)
+    """What was found, in order, without overlaps: where two kinds fit one place, the more certain one.
+
+    What touches a find is looked at once more without it, as it will stand beside a placeholder.
+    """
+    found: list[Found] = []
+    left, before = text, ""
+    while left != before:
+        before = left
+        for kind, finder in _FINDERS:
+            spans = list(finder(left))
+            found += [Found(kind, start, end, _bare(text[start:end])) for start, end in spans]
+            left = _blanked(left, spans)
+    return sorted(found, key=lambda one: one.start)
 
 
 def is_iban(value: str) -> bool:
@@ -149,13 +162,8 @@ def is_social_security_number(value: str) -> bool:
 Finder = Callable[[str], Iterator[tuple[int, int]]]
 
 
-def _matching(*patterns: re.Pattern[str]) -> Finder:
-    def find(text: str) -> Iterator[tuple[int, int]]:
-        for pattern in patterns:
-            for match in pattern.finditer(text):
-                yield match.span()
-
-    return find
+def _matching(pattern: re.Pattern[str], is_valid: Callable[[str], bool] = bool) -> Finder:
+    return lambda text: (match.span() for match in pattern.finditer(text) if is_valid(match[0]))
 
 
 def _ibans(text: str) -> Iterator[tuple[int, int]]:
@@ -168,10 +176,6 @@ def _ibans(text: str) -> Iterator[tuple[int, int]]:
             yield match.start(), match.start() + best
 
 
-def _cards(text: str) -> Iterator[tuple[int, int]]:
-    return (match.span() for match in _CARD.finditer(text) if is_card_number(match[0]))
-
-
 def _social_security_numbers(text: str) -> Iterator[tuple[int, int]]:
     """With a right key; without one only where it is written in groups, as on the card."""
     for match in _NIR.finditer(text):
@@ -179,24 +183,33 @@ def _social_security_numbers(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
-def _ip_addresses(text: str) -> Iterator[tuple[int, int]]:
-    for pattern in (_IPV4, _IPV6):
-        for match in pattern.finditer(text):
-            try:
-                ipaddress.ip_address(match[0])
-            except ValueError:
-                continue
-            if any(char.isalnum() for char in match[0]):
-                yield match.span()
+def _is_ip_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return any(char.isalnum() for char in value)  # "::" is one, and says nothing
+
+
+def _bare(value: str) -> str:
+    return re.sub(r"[\W_]+", "", value).casefold()
+
+
+def _blanked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    chars = list(text)
+    for start, end in spans:
+        chars[start:end] = _BLANK * (end - start)
+    return "".join(chars)
 
 
 _FINDERS: tuple[tuple[Kind, Finder], ...] = (
     ("e-mail", _matching(_EMAIL)),
     ("iban", _ibans),
     ("social security number", _social_security_numbers),
-    ("card", _cards),
-    ("ip address", _ip_addresses),
-    ("phone", _matching(*_PHONES)),
-    ("address", _matching(*_ADDRESSES)),
+    ("card", _matching(_CARD, is_card_number)),
+    ("ip address", _matching(_IPV4, _is_ip_address)),
+    ("ip address", _matching(_IPV6, _is_ip_address)),
+    *(("phone", _matching(pattern)) for pattern in _PHONES),
+    *(("address", _matching(pattern)) for pattern in _ADDRESSES),
 )
-"""Kind by kind, those with a checksum before those that are a guess."""
+"""Pattern by pattern, those with a checksum before those that are a guess."""
