@@ -33,9 +33,9 @@ def learning_rate_share(step: int, n_steps: int) -> float:
     return min((step + 1) / max(1, warm_up), (n_steps - step) / max(1, n_steps - warm_up))
 
 
-def press_weights(args: argparse.Namespace, base: Path) -> None:
-    """Press the weights in ``args.work`` against ``base``, to ``args.rank``, into ``args.out``."""
-    before, after = bare_cross_encoder(base, args.layers, 0).state_dict(), load_file(args.work / WEIGHTS)
+def press_weights(args: argparse.Namespace, base: Path, weights: str = WEIGHTS) -> None:
+    """Press ``weights`` of ``args.work`` against ``base``, to ``args.rank``, into ``args.out``."""
+    before, after = bare_cross_encoder(base, args.layers, 0).state_dict(), load_file(args.work / weights)
     args.out.mkdir(parents=True, exist_ok=True)
     save_file(press(before, after, args.rank, whole=("head.",)), args.out / STARTER_FILE)
     write_json(args.out / CONFIG, CrossEncoderConfig(layers=args.layers).model_dump())

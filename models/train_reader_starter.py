@@ -9,7 +9,8 @@ question, answers, answerable`). Titles are split by hash (`palier.domain.title_
 into the weights. Each epoch holds every French training row and a fresh sample of the English ones (English is sated
 early, French is not), and two kinds of rows without an answer: SQuAD 2.0's, and questions beside another passage of
 the same article. With ``--written`` the rows of `reading_examples` stand among those of their language and kind.
-Cut the time in half and French loses first.
+Cut the time in half and French loses first. A rerun goes on from the checkpoint in ``--work``, with other options than
+`MAY_CHANGE` it is refused.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -28,15 +29,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from training_rows import READ_BEFORE, TEXTS, Row, content_of, read_rows, written_rows
+from training_rows import FILES, READ_BEFORE, TEXTS, WRITTEN, Row, content_of, read_rows, written_rows
 
-from palier.adapters.catalogue import resolve
+from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
 from palier.adapters.reader_adapter import STARTER_FILE, press_reader, starter_reader
 from palier.adapters.reader_exam import ExamQuestion, best_threshold, exam_metrics, sit_exam
 from palier.adapters.reader_export import export_reader, starter_config
-from palier.adapters.reader_training import TrainingPlan, train_reader
+from palier.adapters.reader_training import TrainingPlan, refuse_another, train_reader
 from palier.adapters.reader_windows import WindowCutter
+from palier.adapters.remembered import content_key
 from palier.adapters.torch_encoder import load_encoder
 from palier.adapters.torch_precision import autocast
 from palier.adapters.torch_reader import (
@@ -56,6 +58,12 @@ FOREIGN_SHARE = {"fr": 0.2, "en": 0.15}  # rows beside a passage without the ans
 MASK_ID = 103
 SERVED_TOKENS = 320
 WEIGHTS = "weights.safetensors"
+MAY_CHANGE = {
+    *("data", "work", "out", "minutes", "steps", "threads", "check_steps"),
+    *("rank", "kind_weight", "finish_only", "threshold_only"),
+}
+"""Options that a run may be taken up with in another form: where things lie (the data are known by their hash), when
+it ends, what is told meanwhile, and what is made of its weights afterwards."""
 
 
 @dataclass(frozen=True)
@@ -153,14 +161,16 @@ def make_pools(
 
 
 def validation_losses(model: SpanReader, rows: dict[str, Sequence[TrainingWindow]]) -> dict[str, float]:
-    """Mean loss per group of validation windows."""
-    losses = {}
+    """Mean loss per group of validation windows, without dropout; the model is left in the mode it was in."""
+    was_training, losses = model.training, {}
+    model.eval()
     for name, windows in rows.items():
         by_length = sorted(windows, key=lambda row: len(row.window.ids))
         batches = [batch_of(by_length[i : i + 32]) for i in range(0, len(by_length), 32)]
         with torch.inference_mode(), autocast():
             sums = [reader_loss(model(**b.inputs), b).item() * len(b.kinds) for b in batches]
         losses[name] = sum(sums) / len(by_length)
+    model.train(was_training)
     return losses
 
 
@@ -209,6 +219,8 @@ def choose_threshold(base: Path, out: Path, rows: Sequence[Row], seed: int) -> d
 
 def train(base: Path, args: argparse.Namespace) -> SpanReader:
     """The trained reader; weights of each epoch and the checkpoint lie in ``args.work``."""
+    checkpoint = args.work / "checkpoint.safetensors"
+    refuse_another(checkpoint, facts_of(args))
     cutter = WindowCutter(base, MAX_TOKENS)
     rng = np.random.default_rng(args.seed)
     rows = [row for row in read_rows(args.data, ["train"]) if place_of(row["title"]) < args.titles_share]
@@ -223,7 +235,6 @@ def train(base: Path, args: argparse.Namespace) -> SpanReader:
         "none_fr": _sample(held_out.foreign["fr"], 150, rng),
     }
     n_rows = {"fr": args.french_rows, "en": args.english_rows}
-    args.work.mkdir(parents=True, exist_ok=True)
 
     def after_epoch(epoch: int, model: SpanReader) -> None:
         losses = {name: round(loss, 3) for name, loss in validation_losses(model, checks).items()}
@@ -254,13 +265,24 @@ def train(base: Path, args: argparse.Namespace) -> SpanReader:
         max_seconds=args.minutes * 60,
         n_threads=args.threads,
     )
-    checkpoint = args.work / "checkpoint.safetensors"
     position = train_reader(
         model, lambda epoch: pools.epoch(n_rows, args.seed, epoch), plan, checkpoint, progress, after_epoch
     )
     save_file(model.state_dict(), args.work / WEIGHTS)
     print(json.dumps({"steps": position.step, "seconds": round(position.seconds)}), flush=True)
     return model
+
+
+def facts_of(args: argparse.Namespace) -> dict[str, object]:
+    """What the steps of a run follow from: all options but those of MAY_CHANGE, with files by their hashes."""
+    texts = [] if args.written is None else [*(args.written or READ_BEFORE), "piaf.tsv"]
+    read = [*(args.data / name for name in FILES), *(WRITTEN / name for name in texts)]
+    encoder = resolve("encoder-starter") / STARTER_FILE if args.from_encoder else None
+    return {name: value for name, value in vars(args).items() if name not in MAY_CHANGE} | {
+        "data": content_key(*map(sha256_file, read))[:12],
+        "start": [sha256_file(path)[:12] for path in args.start or ()],
+        "from_encoder": sha256_file(encoder)[:12] if encoder else None,
+    }
 
 
 def place_of(title: str) -> float:

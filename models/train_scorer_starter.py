@@ -12,8 +12,8 @@ reader changes: the heads weigh that reader's logits.
 What the texts teach a reader's heads is written too (`texts.json`): heads that have seen no public question, for
 `bench scorer`. From these the reader's heads are drawn to the public answers, which know how hard people's questions
 are. Printed is how good such heads are on each public set where they are drawn to the others alone: a domain that they
-have not seen. Answers are kept in ``--work`` by the reader's hash, a file for each part, and a rerun goes on; with
-``--parts`` only those are answered, so that two parts may be answered side by side.
+have not seen. Answers are kept in ``--work``, a file for each part under a hash of all that they follow from, and a
+rerun goes on; with ``--parts`` only those are answered, so that two parts may be answered side by side.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -27,19 +27,20 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from training_rows import UNREAD, WRITTEN, read_rows
+from training_rows import FILES, UNREAD, WRITTEN, read_rows
 
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.onnx_cross_encoder import cross_encoder_in
-from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.onnx_reader import MODEL, OnnxReader
+from palier.adapters.onnx_encoder import ENCODER_FILES, OnnxEncoder
+from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.reading_texts import read_texts
 from palier.adapters.recent_vectors import RecentVectors
+from palier.adapters.remembered import content_key
 from palier.adapters.scorer_rows import ScoredRow, answered_rows
 from palier.adapters.scorer_training import fit_head
 from palier.adapters.workspace import write_text
-from palier.domain.scoring import AGREEMENT, ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
-from palier.params import load_params
+from palier.domain.scoring import AGREEMENT, ALL_FEATURES, ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
+from palier.params import Params, ReaderRung, load_params
 from palier.settings import repository_root
 from palier.stages.train_scorer import scorer_metrics
 
@@ -117,10 +118,10 @@ def questions_of(part: str, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def answers_of(part: str, args: argparse.Namespace) -> Answers:
     """What the reader says to the questions of ``part``: now, or when it was asked before."""
-    kept = args.work / f"{Path(part).stem}-{sha256_file(args.reader / MODEL)[:12]}.npz"
+    params = load_params(repository_root() / "params.yaml")
+    kept = kept_at(part, args, params)
     if not kept.is_file():
         encoder = RecentVectors(OnnxEncoder(args.encoder), size=100_000)
-        params = load_params(repository_root() / "params.yaml")
         reader, verifier = OnnxReader(args.reader), cross_encoder_in(args.verifier)
         rows = Answers.of(answered_rows(questions_of(part, args), params, reader, encoder, verifier, tell))
         unfinished = kept.with_suffix(".partial.npz")
@@ -128,6 +129,26 @@ def answers_of(part: str, args: argparse.Namespace) -> Answers:
         unfinished.replace(kept)
     with np.load(kept) as stored:
         return Answers(**stored)
+
+
+def kept_at(part: str, args: argparse.Namespace, params: Params) -> Path:
+    """Where answers to ``part`` lie, under a hash of models, questions, and what of ``params`` decides them."""
+    folders = (args.reader, args.encoder, args.verifier)
+    models = [folder / name for folder in folders for name in ENCODER_FILES]  # all three are of files so named
+    texts = [args.data / name for name in FILES] if part == PUBLIC else [WRITTEN / part]
+    key = content_key(
+        [sha256_file(path) if path.is_file() else None for path in models],
+        [sha256_file(path) for path in texts],
+        [args.questions if part == PUBLIC else args.text_questions, args.seed],
+        [
+            [name, rung.passages, rung.retrieval_weight]
+            for name, rung in params.ladder.rungs.items()
+            if isinstance(rung, ReaderRung)
+        ],
+        dict(params.retrieval.dense_weight),
+        ALL_FEATURES,
+    )
+    return args.work / f"{Path(part).stem}-{key[:12]}.npz"
 
 
 def tell(done: int, total: int) -> None:

@@ -27,18 +27,20 @@ from cross_encoder_training import WEIGHTS, inputs_of, learning_rate_share, pres
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
-from training_rows import READ_BEFORE, TEXTS, Row, content_of, read_rows, written_rows
+from training_rows import FILES, READ_BEFORE, TEXTS, WRITTEN, Row, content_of, read_rows, written_rows
 
-from palier.adapters.catalogue import resolve
-from palier.adapters.onnx_cross_encoder import PairCutter
+from palier.adapters.catalogue import resolve, sha256_file
+from palier.adapters.onnx_cross_encoder import CROSS_ENCODER_FILES, PairCutter
 from palier.adapters.onnx_reader import OnnxReader
+from palier.adapters.remembered import content_key
 from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder, starter_cross_encoder
 from palier.adapters.torch_precision import autocast
+from palier.adapters.workspace import write_text
 from palier.domain.claims import claim
 from palier.domain.spans import occurrences, plain_answer, quote_around
 from palier.domain.text_metrics import best_f1
 
-EXAMPLES = "examples.jsonl"
+EXAMPLES, MEAN = "examples.jsonl", "mean.safetensors"
 POOL_BATCHES = 50
 FOREIGN_SHARE = 0.2
 """Of the questions, how many are also put to another passage of the article."""
@@ -90,7 +92,7 @@ def _read(row: Row, foreign: Row | None, reader: OnnxReader) -> list[Example]:
         _example(
             "foreign" if reading.passage_index else ("read" if row["answers"] else "unanswerable"),
             row,
-            plain_answer(reading.text),
+            reading.text,
             (reading.start, reading.end),
             contents[reading.passage_index],
             reading.margin,
@@ -135,7 +137,9 @@ def _example(
 ) -> Example:
     quote = quote_around(content, *span)
     worth = best_f1(text, row["answers"], row["lang"]) if row["answers"] and text else 0.0
-    return Example(kind, row["lang"], row["question"], claim(text, quote, content), worth, margin)
+    return Example(
+        kind, row["lang"], row["question"], claim(text, quote, content, content.partition("\n")[0]), worth, margin
+    )
 
 
 def pair_of(example: Example) -> tuple[str, str]:
@@ -160,7 +164,7 @@ def train(args: argparse.Namespace, model: CrossEncoder, cutter: PairCutter) -> 
     """One pass or more over the training examples, by a linear decay; the last weights lie in ``args.work``."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    examples, held_out = read_examples(args.work, "train"), read_examples(args.work, "validation")
+    examples, held_out = read_examples(args, "train"), read_examples(args, "validation")
     rng = np.random.default_rng(args.seed)
     rarer = dict.fromkeys(("read", "unanswerable"), args.read_share) if args.written is not None else {}
     examples = [example for example in examples if rng.random() < SHARES[example.kind] / rarer.get(example.kind, 1.0)]
@@ -238,12 +242,24 @@ def mine(args: argparse.Namespace) -> None:
         else:
             examples = examples_of(chosen, reader, rng)
         lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
-        (args.work / f"{split}-{EXAMPLES}").write_text("".join(lines), encoding="utf-8")
+        write_text(examples_at(args, split), "".join(lines))
 
 
-def read_examples(work: Path, split: str) -> list[Example]:
+def examples_at(args: argparse.Namespace, split: str) -> Path:
+    """Where the examples of ``split`` lie, under a hash of the reader, of the texts, and of how they are drawn."""
+    texts = [] if args.written is None else [*(args.written or READ_BEFORE), "piaf.tsv"]
+    read = [
+        *(args.reader / name for name in CROSS_ENCODER_FILES),  # a reader's files have the same names
+        *(args.data / name for name in FILES),
+        *(WRITTEN / name for name in texts),
+    ]
+    key = content_key([sha256_file(path) for path in read], args.english_rows, args.read_share, args.seed)
+    return args.work / f"{split}-{key[:12]}-{EXAMPLES}"
+
+
+def read_examples(args: argparse.Namespace, split: str) -> list[Example]:
     """What `mine` wrote."""
-    text = (work / f"{split}-{EXAMPLES}").read_text(encoding="utf-8")
+    text = examples_at(args, split).read_text(encoding="utf-8")
     return [Example(**json.loads(line)) for line in text.splitlines()]
 
 
@@ -289,13 +305,13 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     base = resolve("all-minilm-l6-v2")
     if not args.finish_only:
-        if not (args.work / f"validation-{EXAMPLES}").is_file():
+        if not examples_at(args, "validation").is_file():  # it is written last
             mine(args)
         train(args, start(base, args), PairCutter(base))
-    if args.mean:
+    if args.mean:  # kept apart, so that a rerun does not take the mean of a mean
         before, after = start(base, args).state_dict(), load_file(args.work / WEIGHTS)
-        save_file({name: (before[name] + after[name]) / 2 for name in after}, args.work / WEIGHTS)
-    press_weights(args, base)
+        save_file({name: (before[name] + after[name]) / 2 for name in after}, args.work / MEAN)
+    press_weights(args, base, MEAN if args.mean else WEIGHTS)
 
 
 if __name__ == "__main__":

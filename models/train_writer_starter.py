@@ -8,7 +8,7 @@ The exact command of the committed weights stands in `models/writer-starter/READ
 rows of both languages, half of them of `reading_examples`, and rows without an answer: those written so, SQuAD 2.0's,
 and questions beside another passage of the same article. A reader points to the evidence of all of them, and suggests,
 as the starter reader will when serving; what is measured between steps are validation questions, to which that one
-points.
+points. A rerun goes on from the checkpoint in ``--work``, with other options than `MAY_CHANGE` it is refused.
 """
 
 # ruff: noqa: T201 (a script prints)
@@ -24,12 +24,14 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file, save_file
-from training_rows import TEXTS, Row, content_of, read_rows, written_rows
+from training_rows import FILES, TEXTS, WRITTEN, Row, content_of, read_rows, written_rows
 
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.reader_adapter import starter_reader
 from palier.adapters.reader_export import export_reader, starter_config
+from palier.adapters.reader_training import refuse_another
+from palier.adapters.remembered import content_key
 from palier.adapters.workspace import write_json
 from palier.adapters.writer_adapter import STARTER_FILE, gguf_of, learn_on, learnt_change, load_base, with_lora
 from palier.adapters.writer_exam import exam_metrics, replies_of_llama, replies_of_torch, smallest_good
@@ -46,6 +48,12 @@ MAX_WORDS = 80
 MAX_TOKENS = 320
 MAX_NEW_TOKENS = 40
 TWO_PASSAGES = 0.25  # share of rows that have another passage of the article beside their own
+MAY_CHANGE = {
+    *("data", "work", "out", "minutes", "steps", "threads", "report_steps"),
+    *("check_steps", "check_rows", "silent_rows", "finish_only", "adapter"),
+}
+"""Options that a run may be taken up with in another form: where things lie (the data are known by their hash), when
+it ends, and what is told and measured of it."""
 
 
 @dataclass(frozen=True)
@@ -148,16 +156,35 @@ def validation_tasks(
     return [exam_task(one, [content], partial(point, reader), MAX_WORDS) for one, content in asked if content]
 
 
-def exported_reader(folder: Path, starter: Path, seed: int) -> OnnxReader:
-    """The reader of the pressed weights in ``starter`` as int8, which ``folder`` keeps."""
-    if not (folder / "model.onnx").is_file():
+def exported_reader(work: Path, starter: Path, seed: int) -> OnnxReader:
+    """The reader of the pressed weights in ``starter`` as int8, which ``work`` keeps under their hash."""
+    folder = work / f"reader-{hash_of(starter)}"
+    if not (folder / CONFIG).is_file():  # it is written last
         base = resolve("all-minilm-l6-v2")
         export_reader(starter_reader(base, starter, seed), base, folder, starter_config(starter))
     return OnnxReader(folder)
 
 
+def hash_of(starter: Path) -> str:
+    """Of a starter's pressed weights and config."""
+    return content_key(*(sha256_file(starter / name) for name in (STARTER_FILE, CONFIG)))[:12]
+
+
+def facts_of(args: argparse.Namespace) -> dict[str, object]:
+    """What the steps of a run follow from: all options but those of MAY_CHANGE, with files by their hashes."""
+    texts = [*args.written, "piaf.tsv"]
+    read = [*(args.data / name for name in FILES), *(WRITTEN / name for name in texts)]
+    return {name: value for name, value in vars(args).items() if name not in MAY_CHANGE} | {
+        "data": content_key(*map(sha256_file, read))[:12],
+        "start": sha256_file(args.start)[:12] if args.start else None,
+        "pointing_reader": hash_of(args.pointing_reader),
+    }
+
+
 def train(gguf: Path, args: argparse.Namespace) -> None:
     """Train, leaving the change in ``args.work``: the last one, and one per check."""
+    checkpoint = args.work / "checkpoint.safetensors"
+    refuse_another(checkpoint, facts_of(args))
     rows = RowMaker(gguf, MAX_TOKENS)
     written = written_rows(args.data, args.written)
     articles = articles_of(read_rows(args.data, ["train"]), written, args.written_share)
@@ -165,7 +192,7 @@ def train(gguf: Path, args: argparse.Namespace) -> None:
     model = with_lora(load_base(gguf), args.rank, args.seed)
     if args.start:
         learn_on(model, load_file(args.start))
-    reader = exported_reader(args.work / "pointing-reader", args.pointing_reader, args.seed)
+    reader = exported_reader(args.work, args.pointing_reader, args.seed)
 
     def epoch_rows(epoch: int) -> list[WriterRow]:
         exercises = Exercises(partial(point, reader), MAX_WORDS, np.random.default_rng((args.seed, 2, epoch)))
@@ -190,7 +217,7 @@ def train(gguf: Path, args: argparse.Namespace) -> None:
         max_seconds=args.minutes * 60,
         n_threads=args.threads,
     )
-    position = train_writer(model, epoch_rows, plan, args.work / "checkpoint.safetensors", progress, check)
+    position = train_writer(model, epoch_rows, plan, checkpoint, progress, check)
     save_file(learnt_change(model), args.work / STARTER_FILE)
     print(json.dumps({"steps": position.step, "seconds": round(position.seconds)}), flush=True)
 
@@ -199,7 +226,7 @@ def held_out(args: argparse.Namespace) -> list[WritingTask]:
     """The validation exercises; the same ones in every run of a seed."""
     articles = articles_of(read_rows(args.data, ["validation"]))
     rng = np.random.default_rng((args.seed, 3))
-    reader = exported_reader(args.work / "reader", resolve("reader-starter"), args.seed)
+    reader = exported_reader(args.work, resolve("reader-starter"), args.seed)
     return validation_tasks(articles, reader, args.check_rows, args.silent_rows, rng)
 
 

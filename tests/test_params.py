@@ -75,6 +75,7 @@ def test_what_is_not_a_whole_number_is_not_taken_for_one(load, text):
         ("tune_cascade.confidence", "0.5", r"tune_cascade\.confidence"),
         ("tune_cascade.confidence", ".nan", r"tune_cascade\.confidence"),
         ("train_reader.max_tokens", "513", r"train_reader\.max_tokens"),
+        ("train_reader.max_tokens", "127", r"train_reader\.max_tokens"),
         ("retrieval.dense_weight", "{en: 0.45, de: 0.25}", r"retrieval\.dense_weight\.de"),
         ("languages", "[]", "languages"),
         ("languages", "[en, fi]", r"languages\.1"),

@@ -169,7 +169,7 @@ class TrainReaderParams(Section):
     tuned_share: Share = 1.0
     rehearsal: str | None = None
     rehearsal_share: Annotated[float, Field(gt=0)] = 1.0
-    max_tokens: Annotated[int, Field(ge=64, le=512)]
+    max_tokens: Annotated[int, Field(ge=128, le=512)]
     negatives: Annotated[int, Field(ge=0)]
     use_feedback: bool
 

@@ -35,7 +35,7 @@ from palier.errors import IntegrityError, NotReadyError
 pytestmark = pytest.mark.model
 
 TOWNS = ("York", "Leeds", "Bath", "Lyon", "Lille", "Nantes", "Bristol", "Dublin")
-MAX_TOKENS = 64
+MAX_TOKENS = 128
 
 
 def _content(town: str, number: int) -> str:

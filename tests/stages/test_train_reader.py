@@ -44,7 +44,7 @@ def tiny_params() -> Params:
         "epochs": 4,
         "batch_size": 4,
         "lora_rank": 8,
-        "max_tokens": 64,
+        "max_tokens": 128,
         "learning_rate": 1e-3,
     }
     return params.model_copy(update={"train_reader": params.train_reader.model_copy(update=changes)})

@@ -33,7 +33,7 @@ def workspace(tmp_path: Path) -> Path:
     """Six passages with a question each, and a reader that knows nothing yet."""
     root = make_tiny_workspace(tmp_path)
     base = resolve("all-minilm-l6-v2")
-    export_reader(bare_reader(base, seed=1), base, Workspace(root).reader, ReaderConfig(max_tokens=64))
+    export_reader(bare_reader(base, seed=1), base, Workspace(root).reader, ReaderConfig(max_tokens=128))
     return root
 
 

@@ -5,9 +5,10 @@ the epoch and the step alone, so a resumed run takes the very steps that the kil
 machine). A run may also end by the clock (`max_seconds`); such a run's last digits depend on how fast its machine was.
 """
 
+import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from palier.adapters.torch_reader import (
     masked_inputs,
     reader_loss,
 )
+from palier.adapters.workspace import write_json
+from palier.errors import ParamsError
 
 Progress = Callable[[int, int, str], None]
 WARMUP_SHARE = 0.06
@@ -68,8 +71,9 @@ def train_reader(
 ) -> Position:
     """Train ``model`` in place, going on from ``checkpoint`` when it exists; says where the run ended.
 
-    ``epoch_rows(epoch)`` gives the rows of an epoch, the same for the same number; ``on_epoch`` is called after
-    each. The checkpoint is left in place: whoever keeps the result removes it.
+    ``epoch_rows(epoch)`` gives the rows of an epoch, the same for the same number. ``on_epoch`` is called after each,
+    before the checkpoint that lies behind it: a run killed between the two calls it again, rather than never. The
+    checkpoint is left in place: whoever keeps the result removes it.
     """
     torch.set_num_threads(1)
     optimizer = torch.optim.AdamW(
@@ -86,13 +90,13 @@ def train_reader(
                 break
             loss = _one_step(model, optimizer, rows, plan, (step, done), workers)
             position.step = step + 1
-            if position.step % plan.checkpoint_steps == 0 or ends_epoch:
-                save_checkpoint(checkpoint, model, optimizer, position)
-            progress(position.step, plan.n_steps, _report(plan, loss, epoch, done, position.seconds))
             if ends_epoch:
                 model.eval()
                 on_epoch(epoch, model)
                 model.train()
+            if position.step % plan.checkpoint_steps == 0 or ends_epoch:
+                save_checkpoint(checkpoint, model, optimizer, position)
+            progress(position.step, plan.n_steps, _report(plan, loss, epoch, done, position.seconds))
     model.eval()
     return position
 
@@ -179,6 +183,31 @@ def _report(plan: TrainingPlan, loss: float, epoch: int, done: float, seconds: f
     if math.isinf(plan.max_seconds):
         return report
     return f"{report}, about {seconds / max(done, 1e-6) * (1 - done) / 60:.1f} min left"
+
+
+def refuse_another(checkpoint: Path, facts: Mapping[str, object]) -> None:
+    """Raise ParamsError where ``checkpoint`` was left by a training of other ``facts``, naming those that differ.
+
+    ``facts`` are what its steps follow from (JSON data, files by a hash of theirs). They are written beside the
+    checkpoint before there is one. For runs whose checkpoint bears a name that their user chose: where the name is
+    a hash of the facts, as in the stages, nothing needs refusing.
+    """
+    record = checkpoint.with_suffix(".json")
+    if not checkpoint.is_file():
+        write_json(record, facts)
+        return
+    found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    wanted = json.loads(json.dumps(facts))
+    differing = [
+        f"{name} was {found.get(name, 'not written down')!r}, now {wanted.get(name)!r}"
+        for name in sorted(found.keys() | wanted.keys())
+        if name not in found or found[name] != wanted.get(name)
+    ]
+    if differing:
+        raise ParamsError(
+            f"{checkpoint} is of another training ({'; '.join(differing)}): its weights would be taken for yours. "
+            "Give another --work, or remove the file to begin anew."
+        )
 
 
 def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:

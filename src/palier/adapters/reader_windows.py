@@ -16,6 +16,8 @@ from tokenizers import Tokenizer
 from palier.errors import IntegrityError, NotReadyError
 
 MAX_QUESTION_TOKENS = 64
+"""The smallest ``max_tokens`` that a config allows leaves room for a passage beside it."""
+
 STRIDE_SHARE = 0.5
 
 

@@ -56,7 +56,8 @@ def train_writer(
     """Train the LoRA matrices of ``model`` in place, going on from ``checkpoint`` when it exists; says where it ended.
 
     ``epoch_rows(epoch)`` gives the rows of an epoch, the same for the same number; ``on_step`` is called after each
-    step with its number, and its time is not counted. The checkpoint is left in place.
+    step with its number, before the checkpoint that lies behind it (as the reader's ``on_epoch``), and its time is not
+    counted. The checkpoint is left in place.
     """
     torch.set_num_threads(plan.n_threads)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -72,10 +73,10 @@ def train_writer(
             group["lr"] = plan.learning_rate * min(1.0, (done + 1e-3) / WARMUP_SHARE) * (1 - done)
         loss = _one_step(model, optimizer, trained, rows)
         position.step, position.seconds = step + 1, position.seconds + time.monotonic() - started
+        on_step(position.step)
         if position.step % plan.checkpoint_steps == 0 or position.step == plan.n_steps:
             save_checkpoint(checkpoint, model, optimizer, position)
         progress(position.step, plan.n_steps, _report(plan, loss, epoch, done, position.seconds))
-        on_step(position.step)
     model.eval()
     return position
 

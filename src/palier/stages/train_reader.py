@@ -70,9 +70,10 @@ def run(params: Params, root: Path, progress: Progress) -> TrainReaderResult:
     exercises = exercises_of(params, tasks, WindowCutter(base, section.max_tokens))
     starter = resolve(section.starter) if section.starter else None
     model = with_lora(starter_reader(base, starter, params.seed), section.lora_rank, params.seed)
-    plan = _plan(params, -(-len(exercises.epoch(0)) // section.batch_size))
+    first = exercises.epoch(0)
+    plan = _plan(params, -(-len(first) // section.batch_size))
     checkpoint = workspace.cache / "train_reader" / f"{_fingerprint(params, starter, tasks)}.safetensors"
-    position = train_reader(model, exercises.epoch, plan, checkpoint, progress)
+    position = train_reader(model, lambda n: exercises.epoch(n) if n else first, plan, checkpoint, progress)
     if starter is not None:
         drawn_back(model, starter_reader(base, starter, params.seed), section.tuned_share)
     trained = _Trained(model, base, ReaderConfig(max_tokens=section.max_tokens), passages, lookalikes)
