@@ -1,13 +1,17 @@
 """The scorer's stage: heads hear cheaper rungs, and the guard bears the golden questions."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from palier.adapters.evaluation.answer_measures import Sampling
+from palier.adapters.evaluation.scorer_measures import learning_curve
 from palier.adapters.golden_guard import raise_thresholds
 from palier.adapters.scorer_training import MIN_ROWS
 from palier.domain.guarding import TOPIC, GuardWeights
-from palier.domain.scoring import ALL_FEATURES, ANY_RUNG, FEATURES
+from palier.domain.scoring import ALL_FEATURES, ANY_RUNG, FEATURES, as_outsider
 from palier.errors import NotReadyError
 from palier.params import Params, load_params
 from palier.settings import repository_root
@@ -68,6 +72,30 @@ def test_the_cheapest_rung_hears_nobody_and_the_next_one_hears_it():
 def test_there_is_a_head_for_answers_from_elsewhere():
     weights = fit_scorer(outcomes(MIN_ROWS), params_without_starter())
     assert set(weights.answered) == {"small", "large", ANY_RUNG}
+
+
+def test_a_rung_that_nothing_was_learnt_of_is_scored_as_an_answer_from_elsewhere():
+    table = outcomes(MIN_ROWS)
+    weights = fit_scorer(table[table["model"] == "small"], params_without_starter())
+    scores = predict_scores(weights, table)
+    large = (table["model"] == "large").to_numpy()
+    from_elsewhere = as_outsider(vectors_of(table[large], heard=False))
+    assert scores[large].tolist() == [weights.answered[ANY_RUNG].predict(vector) for vector in from_elsewhere]
+    assert scores[~large].tolist() == predict_scores(weights, table[~large]).tolist()
+
+
+def test_a_learning_curve_goes_on_where_few_documents_hold_no_answer_of_a_rung():
+    """As where a rung was kept in one language only, and a small share draws documents of the other one."""
+    params = params_without_starter()
+    table = outcomes(60).assign(document_id=[f"d{row // 20}" for row in range(120)])
+    table = table[(table["model"] == "small") | (table["document_id"] == "d0")]
+    for seed in range(3):  # of six documents one is drawn
+        sampling = Sampling(seed, samples=2)
+        (point,) = learning_curve(
+            table, table, (0.2,), lambda rows: partial(predict_scores, fit_scorer(rows, params)), sampling
+        )
+        assert point.n_rows in {10, 20}
+        assert point.measures["auc"] is not None
 
 
 def test_outcomes_of_an_older_version_are_refused_with_the_remedy():

@@ -62,9 +62,19 @@ def _qa_row(raw: Mapping[str, Any]) -> QaRow:
         passage_id=str(raw["passage_id"]),
         context=str(raw["context"]),
         question=str(raw.get("question") or ""),
-        answers=tuple(str(answer) for answer in raw.get("answers") or ()),
+        answers=_answers(raw.get("answers")),
         answerable=bool(raw.get("answerable", True)),
     )
+
+
+def _answers(raw: object) -> tuple[str, ...]:
+    """Of a list, or of SQuAD's form, whose lists run side by side; a bare string would be read as its letters."""
+    texts = raw["text"] if isinstance(raw, dict) else [] if raw is None else raw
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(
+            f'answers is {str(raw)[:60]!r}, not a list of strings or {{"text": [...], "answer_start": [...]}}'
+        )
+    return tuple(texts)
 
 
 def _lines(path: Path) -> list[str]:

@@ -300,6 +300,7 @@ def _describe_judged(judged: "BlindResult") -> str:
     share, wins = judged.preference, judged.wins
     lines = [
         f"{judged.n_judged} judgements: {first} {wins[first]}, {second} {wins[second]}, tie {judged.ties}",
+        f"left out, as both said the same: {judged.n_same}",
         f"{first} preferred: {share.value:.2f} ({share.low:.2f} to {share.high:.2f}, 95 % interval over questions)",
     ]
     if judged.agreement is not None:

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from palier.adapters.catalogue import load_catalogue, resolve
+from palier.adapters.catalogue import load_catalogue, resolve, sha256_file
 from palier.adapters.evaluation.answer_measures import Sampling, bleu_of_all, by_language, measures, with_scores
-from palier.adapters.evaluation.blind import BlindPair, BlindResult, read_sheets, write_sheet
+from palier.adapters.evaluation.blind import BlindPair, BlindResult, read_sheets, refuse_old_sheet, write_sheet
 from palier.adapters.evaluation.exam import Exam, Order, exam_of
 from palier.adapters.evaluation.findings import Findings
 from palier.adapters.evaluation.noise_trials import NoiseTrials, chosen_for_noise
@@ -31,6 +31,7 @@ from palier.adapters.evaluation.scorer_measures import CurvePoint, learning_curv
 from palier.adapters.evaluation.sections import page_of
 from palier.adapters.evaluation.tables import baseline_table
 from palier.adapters.evaluation.writer_measures import gold_perplexity
+from palier.adapters.feedback_rows import read_examples
 from palier.adapters.onnx_reader import MODEL as READER_FILE
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.outcome_recorder import quality
@@ -38,7 +39,7 @@ from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.remembered import content_key
 from palier.adapters.workspace import Workspace, read_json, read_jsonl, write_json, write_jsonl, write_text
 from palier.adapters.writer_rung import WRITER_FILE, point, tuned_writer
-from palier.domain.answering import Cascade
+from palier.domain.answering import AskedQuestion, Cascade
 from palier.domain.baselines import best_overlap_sentence, first_sentence
 from palier.domain.bootstrap import Interval
 from palier.domain.evidence import Pointed
@@ -56,7 +57,8 @@ from palier.stages.train_scorer import fit_scorer, load_outcomes, predict_scores
 Progress = Callable[[int, int, str], None]
 CASCADE = "cascade"
 BASELINES = {"best_overlap_sentence": best_overlap_sentence, "first_bm25_sentence": first_sentence}
-HEADLINE = ("f1", "share_answered", "auc", "ece")
+HEADLINE = ("f1", "share_answered", "auc", "ece", "ece_by_chance")
+NO_ANSWERS = "none of the questions that are asked has an answer"
 METRICS, PAGE = "metrics.json", "report.html"
 
 
@@ -107,8 +109,9 @@ def write_blind(
 ) -> int:
     """Write a blind sheet of the two rungs that ``order`` names (else the cheapest and the dearest); how many rows.
 
-    Raises InputError unless there are two rungs, and they differ somewhere.
+    Raises InputError unless there are two rungs, and they differ somewhere; at once where the sheet is there already.
     """
+    refuse_old_sheet(sheet)
     with _exam(params, root, settings, progress, order) as exam:
         names = exam.rung_names
         if len(names) < 2 or (order.rungs and len(names) != 2):
@@ -221,8 +224,7 @@ class _Evaluation:
         parts = {"all": table, **{str(rung): rows for rung, rows in table.groupby("model", sort=False)}}
         parts |= {lang: table[table["lang"] == lang] for lang in self._exam.languages}
         for name, rows in parts.items():
-            scores, correct = rows["score"].to_numpy(dtype=float), rows["correct"].to_numpy(dtype=float)
-            self._found.scorer[name] = scorer_measures(scores, correct, thresholds, self._sampling)
+            self._found.scorer[name] = scorer_measures(rows, thresholds, self._sampling)
         training = self._exam.training[self._exam.training["model"].isin(self._exam.rung_names)]
         self._found.scorer_curve = learning_curve(
             training, table, self._section.learning_shares, self._fit, self._sampling
@@ -254,6 +256,8 @@ class _Evaluation:
         asked = chosen_for_noise(self._exam.asked, n)
         rungs = list(self._exam.rungs(readers).values())
         self._found.noise = trials.measure(rungs, asked, self._exam.recorder, self._progress)
+        if not self._found.noise:
+            self._found.not_measured["noise"] = NO_ANSWERS
 
     def _writer(self) -> None:
         """The tuned writer beside the same model as it comes."""
@@ -263,8 +267,12 @@ class _Evaluation:
                 "no tuned writer answered (see `palier train-writer`), or evaluate_models.writer_questions is 0"
             )
             return
+        asked = chosen_for_noise(self._exam.asked, self._section.writer_questions)
+        if not asked:
+            self._found.not_measured["writer"] = NO_ANSWERS
+            return
         name, rung = tuned[0]
-        tasks = self._writing_tasks()
+        tasks = self._writing_tasks(asked)
         if tasks:
             from palier.adapters.writer_adapter import gguf_of  # torch: only where a writer was tuned
 
@@ -275,7 +283,6 @@ class _Evaluation:
         else:
             self._found.not_measured["perplexity"] = "no gold answer stands word for word in a passage that was found"
         untuned = self._exam.untuned(rung)
-        asked = chosen_for_noise(self._exam.asked, self._section.writer_questions)
         self._found.baselines["untuned_writer"] = self._by_language(
             with_scores(baseline_table("untuned_writer", untuned.answer, asked))
         )
@@ -284,14 +291,14 @@ class _Evaluation:
         rungs = [(name, self._params.ladder.rungs[name]) for name in self._exam.rung_names]
         return [(name, rung) for name, rung in rungs if isinstance(rung, WriterRung)]
 
-    def _writing_tasks(self) -> list[WritingTask]:
+    def _writing_tasks(self, asked: Sequence[AskedQuestion]) -> list[WritingTask]:
         """Gold answers beside the evidence around them, of questions whose gold passage was found and says them."""
         folder = self._exam.place.reader
         reader = OnnxReader(folder) if (folder / READER_FILE).is_file() else None
         words = self._params.train_writer.evidence_words
         exercises = Exercises(partial(point, reader), words, self._sampling.rng, hides=False)
         tasks = []
-        for item in chosen_for_noise(self._exam.asked, self._section.writer_questions):
+        for item in asked:
             wanted = Asked(item.question.standalone, item.question.lang, tuple(item.row["answers"]))
             gold = [
                 hit.passage.content
@@ -308,32 +315,34 @@ class _Evaluation:
         """F1 and share answered of readers that were trained on parts of the golden training questions.
 
         Each is trained in a folder of its own, as `train-reader` trains, and answers over the same hits as the rung
-        that reads fewest passages.
+        that reads fewest passages. The workspace's own reader stands for all of the data, unless it has heard feedback:
+        then one is trained for that point too, so that all points differ in their share alone.
         """
         place = self._exam.place
         golden = read_jsonl(place.corpus / "golden.jsonl", "version-documents")
         documents = sorted({row["document_id"] for row in golden if row["split"] == "train"})
+        validation = [row for row in golden if row["split"] == "validation"]
         order = self._sampling.rng.permutation(documents)
         points = []
         for share in self._section.learning_shares:
             part = set(order[: max(1, round(share * len(order)))].tolist())
-            rows = [row for row in golden if row["split"] != "train" or row["document_id"] in part]
-            reader = place.reader if share == 1.0 else self._trained_reader(rows, share)
-            n_rows = sum(row["split"] == "train" for row in rows)
-            points.append(CurvePoint(share, n_rows, self._examined(reader)))
+            train = [row for row in golden if row["split"] == "train" and row["document_id"] in part]
+            reader = self._trained_reader([*train, *validation], share)
+            points.append(CurvePoint(share, len(train), self._examined(reader)))
         return points
 
     def _trained_reader(self, golden: Sequence[Mapping[str, Any]], share: float) -> Path:
-        """The folder of a reader that learnt from ``golden`` only; remembered by what it learnt from."""
-        section, known = self._params.train_reader, load_catalogue()
-        names = [name for name in (section.base, section.starter, section.rehearsal) if name]
-        begun = [sorted(known[name].files.items()) for name in names]
-        told = [sorted(row["id"] for row in golden if row["split"] == "train"), self._params.seed]
-        key = content_key(*told, section.model_dump(mode="json"), begun)[:16]
-        scratch = Workspace(self._exam.place.cache / "evaluation" / "readers" / key)
+        """The folder of a reader that learnt from ``golden``, a ``share`` of all there is, and from nothing else.
+
+        That of the workspace where it is such a one, else one that is trained here, or was before.
+        """
+        place = self._exam.place
+        if share == 1.0 and not _has_heard_feedback(self._params, place):
+            return place.reader
+        scratch = scratch_of(self._params, place, golden)
         if not (scratch.reader / "config.json").is_file():
             write_jsonl(scratch.corpus / "golden.jsonl", golden)
-            shutil.copyfile(self._exam.place.corpus / "passages.jsonl", scratch.corpus / "passages.jsonl")
+            shutil.copyfile(place.corpus / "passages.jsonl", scratch.corpus / "passages.jsonl")
             train_reader.run(self._params, scratch.root, _naming(self._progress, f"{share:.0%} of the data"))
         return scratch.reader
 
@@ -347,6 +356,23 @@ class _Evaluation:
             "f1": self._sampling.mean([quality(item.row, text) for item, text in zip(asked, said, strict=True)]),
             "share_answered": self._sampling.mean([bool(text) for text in said]),
         }
+
+
+def scratch_of(params: Params, place: Workspace, golden: Sequence[Mapping[str, Any]]) -> Workspace:
+    """Where a reader that learns from ``golden`` is trained, and found again: named by all that it learns from.
+
+    All passages of ``place`` among them, since those that only look like an answer are read as well.
+    """
+    section, known = params.train_reader, load_catalogue()
+    begun = [sorted(known[name].files.items()) for name in (section.base, section.starter, section.rehearsal) if name]
+    read = [golden, sha256_file(place.corpus / "passages.jsonl")]
+    key = content_key(*read, params.seed, section.model_dump(mode="json"), begun)[:16]
+    return Workspace(place.cache / "evaluation" / "readers" / key)
+
+
+def _has_heard_feedback(params: Params, place: Workspace) -> bool:
+    """Whether `train-reader` found more to learn from than golden questions."""
+    return params.train_reader.use_feedback and any(row.split == "train" for row in read_examples(place))
 
 
 def _naming(progress: Progress, name: str) -> Progress:

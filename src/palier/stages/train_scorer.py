@@ -215,13 +215,17 @@ def _kind(rung: str, params: Params) -> str:
 def predict_scores(weights: ScorerWeights, table: pd.DataFrame) -> NDArray[np.float64]:
     """The score of each outcome of ``table``, beside those of cheaper rungs where ``weights`` hear them.
 
-    KeyError for a rung without a head.
+    A rung that nothing was learnt of has ANY_RUNG's head, which sees what it learnt from: no signal of ours.
     """
     vectors = vectors_of(table, heard=weights.hears_earlier)
     rows = zip(table["answer"], table["model"], vectors, strict=True)
     return np.array(
-        [(weights.answered if answer else weights.abstained)[rung].predict(vector) for answer, rung, vector in rows]
+        [_expected(weights.answered if answer else weights.abstained, rung, vector) for answer, rung, vector in rows]
     )
+
+
+def _expected(heads: Mapping[str, LogisticHead], rung: str, vector: NDArray[np.float64]) -> float:
+    return heads[rung].predict(vector) if rung in heads else heads[ANY_RUNG].predict(as_outsider(vector))
 
 
 def _write(workspace: Workspace, weights: ScorerWeights, scored: pd.DataFrame, learnt: BeliefTables | None) -> None:

@@ -6,11 +6,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 
+from palier.adapters.evaluation import plots
 from palier.adapters.evaluation.answer_measures import Sampling, by_language, measures, with_scores
 from palier.adapters.evaluation.findings import Findings
 from palier.adapters.evaluation.noise_trials import UnderNoise
 from palier.adapters.evaluation.page import render, said
-from palier.adapters.evaluation.scorer_measures import CurvePoint, scorer_measures
+from palier.adapters.evaluation.scorer_measures import Bin, CurvePoint, scorer_measures
 from palier.adapters.evaluation.sections import page_of
 from palier.domain.bootstrap import Interval
 from palier.domain.slices import slice_gaps
@@ -63,8 +64,9 @@ def findings() -> Findings:
     found = Findings({"all": 40, "en": 20, "fr": 20})
     found.rungs["<reader>"] = by_language(table, ("en", "fr"), lambda rows: measures(rows, SAMPLING))
     found.baselines["first_bm25_sentence"] = found.rungs["<reader>"]
-    found.scorer["all"] = scorer_measures(quality, quality, (0.5,), SAMPLING)
-    found.scorer_curve = [CurvePoint(share, 10, {"auc": found.scorer["all"].auc, "ece": None}) for share in (0.5, 1.0)]
+    scorer = found.scorer["all"] = scorer_measures(table.assign(score=1 - quality), (0.5,), SAMPLING)
+    measured = {"auc": scorer.auc, "ece": scorer.ece, "ece_by_chance": None}
+    found.scorer_curve = [CurvePoint(share, 10, measured) for share in (0.5, 1.0)]
     one = Interval(0.5, 0.4, 0.6, 40)
     found.noise = {"<reader>": {"typos": UnderNoise(one, one, Interval(-0.1, -0.2, 0.0, 40), 38)}}
     gaps = slice_gaps(quality, table["lang"].tolist(), SAMPLING.rng, min_rows=5, samples=100)
@@ -104,6 +106,22 @@ def test_english_and_french_stand_side_by_side_with_f1_beside_the_share_answered
     assert said(Interval(0.5, 0.25, 0.75, 8), 2) == "0.50 (0.25 to 0.75), n 8"
 
 
+def test_an_ece_stands_without_an_interval_beside_what_of_it_is_chance():
+    found = findings()
+    cells = Seen(render(page_of(found, "Models", []))).cells("td")
+    scorer = found.scorer["all"]
+    place = cells.index(f"{scorer.ece:.3f}")
+    assert cells[place - 1 : place + 2] == [said(scorer.auc), f"{scorer.ece:.3f}", f"{scorer.ece_by_chance:.3f}"]
+    assert found.metrics["scorer.ece"] == found.plain()["scorer"]["all"]["ece"] == scorer.ece > 0.3
+
+
+def test_a_value_outside_its_interval_is_drawn_outside_of_it():
+    outside, at_its_end = Interval(0.5, 0.6, 0.7, 9), Interval(0.5, 0.5, 0.7, 9)
+    assert plots.bars({"a": outside}, "quality") != plots.bars({"a": at_its_end}, "quality")
+    drawn = [plots.reliability([Bin(0.5, interval)]) for interval in (outside, at_its_end)]
+    assert drawn[0] != drawn[1]
+
+
 def test_the_same_findings_give_the_same_page_and_plain_data():
     pages = [render(page_of(findings(), "Models", [])) for _ in range(2)]
     assert pages[0] == pages[1]
@@ -123,5 +141,6 @@ def test_tracking_gets_flat_numbers():
     } <= set(metrics)
     assert metrics["noise.<reader>.typos.f1_change"] == -0.1
     assert "curve.scorer.auc.50" in metrics
-    assert "curve.scorer.ece.50" not in metrics
+    assert "curve.scorer.ece.50" in metrics
+    assert "curve.scorer.ece_by_chance.50" not in metrics
     assert all(isinstance(value, float) for value in metrics.values())

@@ -2,16 +2,21 @@
 
 The sheet is CSV, as any spreadsheet opens it; which side is whose stands in a key file of its own, that raters do not
 get. Sides are drawn per question, rows are shuffled. Questions that both rungs answered with the same words are left
-out: there is nothing to judge. The price: so the shares speak of the questions on which the two differ, and the sheet
+out: there is nothing to judge. The price: so the shares speak of the questions on which the two differ, and the result
 says how many do not.
+
+Raters' work is not to be lost or misread: no sheet is written over another, and the key knows the words of each row.
 """
 
 import csv
+import hashlib
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +28,7 @@ from palier.errors import InputError
 COLUMNS = ("item", "lang", "question", "reference", "answer_1", "answer_2", "better", "rater", "comment")
 VERDICTS = ("1", "2", "tie")
 NO_ANSWER = "(no answer)"
+_NEEDED = ("item", "question", "answer_1", "answer_2", "better")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -41,11 +47,13 @@ class BlindPair:
 class BlindResult:
     """Judgements read back. ``preference`` is the share won by the first rung, a tie as one half.
 
+    ``n_same`` questions were left out of the sheet: both rungs said the same.
     ``agreement`` is the share of items, judged by the first two raters, with the same verdict; ``kappa`` is Cohen's.
     """
 
     rungs: tuple[str, str]
     n_judged: int
+    n_same: int
     wins: Mapping[str, int]
     ties: int
     preference: Interval
@@ -59,8 +67,21 @@ def key_file(sheet: Path) -> Path:
     return sheet.with_name(f"{sheet.stem}.key.json")
 
 
+def refuse_old_sheet(sheet: Path) -> None:
+    """InputError where the sheet or its key is there already: raters may have filled in this one or a copy of it."""
+    for path in (sheet, key_file(sheet)):
+        if path.exists():
+            raise InputError(
+                f"{path} is there already, raters' work may hang on it. Choose another name, or delete sheet and key."
+            )
+
+
 def write_sheet(sheet: Path, rungs: tuple[str, str], pairs: Sequence[BlindPair], rng: np.random.Generator) -> int:
-    """Write the sheet and its key; how many rows it has. InputError where the rungs never differ."""
+    """Write the sheet and its key; how many rows it has.
+
+    Raises InputError where the rungs never differ, or one of the two files is there already.
+    """
+    refuse_old_sheet(sheet)
     differing = [pair for pair in pairs if _differ(pair)]
     if not differing:
         raise InputError(f"{rungs[0]} and {rungs[1]} say the same to all {len(pairs)} questions: nothing to judge.")
@@ -74,7 +95,11 @@ def write_sheet(sheet: Path, rungs: tuple[str, str], pairs: Sequence[BlindPair],
         shown = pair.answers[::-1] if swap else pair.answers
         cells = (pair.lang, pair.question, pair.reference, *(answer or NO_ANSWER for answer in shown))
         writer.writerow([number, *map(_safe, cells), "", "", ""])
-        items[str(number)] = {"query_id": pair.query_id, "rungs": list(rungs[::-1] if swap else rungs)}
+        items[str(number)] = {
+            "query_id": pair.query_id,
+            "rungs": list(rungs[::-1] if swap else rungs),
+            "digest": _digest(cells[1], *cells[3:]),
+        }
     write_text(sheet, "\ufeff" + text.getvalue())  # the mark by which spreadsheets know UTF-8
     write_json(key_file(sheet), {"rungs": list(rungs), "n_same": len(pairs) - len(differing), "items": items})
     return len(order)
@@ -84,13 +109,15 @@ def read_sheets(sheets: Sequence[Path], rng: np.random.Generator) -> BlindResult
     """The judgements of one or more filled sheets (copies, one per rater, or one with a column of raters).
 
     The key lies beside the first sheet. A row without a verdict is left out. Raises InputError for another verdict
-    than 1, 2 or tie, an unknown item, a rater who judged an item twice, or when nothing is judged.
+    than 1, 2 or tie, an unknown item, a row of another sheet, a rater who judged an item twice, or when nothing is
+    judged.
     """
-    key = read_json(key_file(sheets[0]), "evaluate-models --blind-out")
+    key_path = key_file(sheets[0])
+    key = read_json(key_path, "evaluate-models --blind-out")
     first, second = key["rungs"]
     judged: dict[str, dict[str, str]] = {}
     for sheet in sheets:
-        for rater, item, winner in _verdicts(sheet, key["items"]):
+        for rater, item, winner in _verdicts(sheet, key_path, key["items"]):
             if item in judged.setdefault(rater, {}):
                 raise InputError(f"{sheet}: {rater!r} judged item {item} twice. Give each rater a name of their own.")
             judged[rater][item] = winner
@@ -102,6 +129,7 @@ def read_sheets(sheets: Sequence[Path], rng: np.random.Generator) -> BlindResult
     return BlindResult(
         rungs=(first, second),
         n_judged=len(every),
+        n_same=key["n_same"],
         wins={first: counts[first], second: counts[second]},
         ties=counts["tie"],
         preference=mean_interval(_per_item(every, first), rng),
@@ -121,26 +149,53 @@ def _safe(cell: str) -> str:
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
-def _verdicts(sheet: Path, items: Mapping[str, Mapping[str, Sequence[str]]]) -> list[tuple[str, str, str]]:
-    """(rater, item, rung that won or "tie") of each filled row; the sheet's name is the rater where none is given."""
+def _digest(*cells: str) -> str:
+    """Of the words of question and answers: spreadsheets change blanks and line ends, and rewrite a lone number."""
+    words = [re.sub(r"[\W_]+", "", cell).casefold() if re.search(r"[^\W\d_]", cell) else "" for cell in cells]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
+
+
+def _rows(sheet: Path) -> list[dict[str, str]]:
+    """The rows by column, a missing cell as "". InputError where a column that is read is missing."""
     try:
         text = sheet.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{sheet} cannot be read: {error}. Save the sheet as CSV in UTF-8.") from error
     head = text.split("\n", 1)[0]
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if head.count(";") > head.count(",") else ",")
-    if not {"item", "better"} <= set(rows.fieldnames or ()):
-        raise InputError(f"{sheet} has no columns `item` and `better`: keep the first line of the sheet as it was.")
+    delimiter = ";" if head.count(";") > head.count(",") else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise InputError(f"{sheet} is no CSV: {error}. A quotation mark may lack its pair: save it anew.") from error
+    missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(f"{sheet} has no column {', '.join(missing)}: keep the first line of the sheet as it was.")
+    return rows
+
+
+def _verdicts(sheet: Path, key_path: Path, items: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """(rater, item, rung that won or "tie") of each filled row; the sheet's name is the rater where none is given."""
     found = []
-    for row in rows:
-        verdict, item = (row["better"] or "").strip().casefold(), (row["item"] or "").strip()
+    for row in _rows(sheet):
+        verdict, item = _whole(row["better"].casefold()), _whole(row["item"])
         if not verdict:
             continue
         if item not in items or verdict not in VERDICTS:
             raise InputError(f"{sheet}: item {item!r} is judged {verdict!r}; better must be 1, 2 or tie, of this key.")
-        rater = (row.get("rater") or "").strip() or sheet.stem
+        if _digest(row["question"], row["answer_1"], row["answer_2"]) != items[item].get("digest"):
+            raise InputError(
+                f"{sheet}: question or answers of item {item} ({row['question'][:60]!r}) are not those of {key_path}. "
+                "Read it beside the key that was written with it, its words as they were."
+            )
+        rater = row.get("rater", "").strip() or sheet.stem
         found.append((rater, item, "tie" if verdict == "tie" else items[item]["rungs"][int(verdict) - 1]))
     return found
+
+
+def _whole(cell: str) -> str:
+    """``cell`` without the decimals that a spreadsheet gave a whole number: "1.0" and "1,0" are "1"."""
+    return re.sub(r"[.,]0+$", "", cell.strip())
 
 
 def _per_item(every: Sequence[tuple[str, str]], first: str) -> list[float]:

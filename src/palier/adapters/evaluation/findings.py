@@ -15,6 +15,7 @@ from palier.adapters.evaluation.writer_measures import Perplexity
 from palier.domain.bootstrap import Interval
 from palier.domain.slices import SliceGap
 
+SCORER_KEYS = ("auc", "ece", "ece_by_chance", "brier")
 BySlice = Mapping[str, Measures]
 """Measures of "all" rows and of each language."""
 
@@ -54,8 +55,7 @@ class Findings:
             yield f"{rung}.corpus_bleu", score
         for rung, scorer in self.scorer.items():
             prefix = "scorer" if rung == "all" else f"scorer.{rung}"
-            yield from ((f"{prefix}.{key}", _value(getattr(scorer, key))) for key in ("auc", "ece", "brier"))
-            yield f"{prefix}.ece_by_chance", scorer.ece_by_chance
+            yield from ((f"{prefix}.{key}", _value(getattr(scorer, key))) for key in SCORER_KEYS)
         for what, points in (("scorer", self.scorer_curve), ("reader", self.reader_curve)):
             for point in points:
                 at = round(100 * point.share)
@@ -67,8 +67,8 @@ class Findings:
         yield from ((f"{name}.perplexity", one.value) for name, one in self.perplexity.items())
 
 
-def _value(interval: Interval | None) -> float | None:
-    return None if interval is None else interval.value
+def _value(found: Interval | float | None) -> float | None:
+    return found.value if isinstance(found, Interval) else found
 
 
 def _plain(value: Any) -> Any:

@@ -62,7 +62,12 @@ class NoiseTrials:
         recorder: Recorder,
         progress: Progress,
     ) -> dict[str, dict[str, UnderNoise]]:
-        """Each rung under each noise; the clean answers are asked too where they are not remembered."""
+        """Each rung under each noise; the clean answers are asked too where they are not remembered.
+
+        Nothing where nothing is asked.
+        """
+        if not asked:
+            return {}
         clean = {rung.name: pd.DataFrame(recorder.record(rung, asked, progress)) for rung in rungs}
         found: dict[str, dict[str, UnderNoise]] = {rung.name: {} for rung in rungs}
         for noise in NOISES:

@@ -33,10 +33,10 @@ def reliability(bins: Sequence[Bin]) -> str:
 def curve(points: Sequence[CurvePoint], names: Mapping[str, str]) -> str:
     """Measures (``names`` by key, as the legend says them) against the share of the data."""
     figure, plot = _figure(5.2, 3.6)
-    for key, colour in zip(names, (BLUE, ORANGE), strict=False):
+    for key, colour in zip(names, (BLUE, ORANGE, GREY), strict=False):
         known = [(100 * point.share, point.measures[key]) for point in points]
-        drawn = [(x, interval) for x, interval in known if interval is not None]
-        _points(plot, [x for x, _ in drawn], [interval for _, interval in drawn], colour, names[key], line="-")
+        drawn = [(x, one) for x, one in known if one is not None]
+        _points(plot, [x for x, _ in drawn], [one for _, one in drawn], colour, names[key], line="-")
     plot.set(ylim=(0, 1), xlabel="share of the training data, %")
     return _svg(figure, plot)
 
@@ -44,8 +44,10 @@ def curve(points: Sequence[CurvePoint], names: Mapping[str, str]) -> str:
 def bars(rows: Mapping[str, Interval], label: str, reference: float | None = None) -> str:
     """Horizontal dots with intervals, one per name, from top to bottom; a line at ``reference``."""
     figure, plot = _figure(6.2, 0.7 + 0.34 * len(rows))
-    for y, interval in enumerate(rows.values()):
-        plot.errorbar(interval.value, y, xerr=[[_below(interval)], [_above(interval)]], fmt="o", color=BLUE, capsize=3)
+    places = range(len(rows))
+    middles, halves = _spans(list(rows.values()))
+    plot.errorbar(middles, places, xerr=halves, fmt="none", ecolor=BLUE, capsize=3)
+    plot.plot([interval.value for interval in rows.values()], places, marker="o", linestyle="none", color=BLUE)
     plot.set_yticks(range(len(rows)), list(rows))
     plot.invert_yaxis()
     if reference is not None:
@@ -61,18 +63,21 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.add_subplot()
 
 
-def _points(plot: Any, x: Sequence[float], y: Sequence[Interval], colour: str, label: str, line: str = "none") -> None:
-    spread = [[_below(one) for one in y], [_above(one) for one in y]]
-    values = [one.value for one in y]
-    plot.errorbar(x, values, yerr=spread, fmt="o", linestyle=line, color=colour, capsize=3, label=label)
+def _points(
+    plot: Any, x: Sequence[float], y: Sequence[Interval | float], colour: str, label: str, line: str = "none"
+) -> None:
+    """Each of ``y`` as a dot at its value, and from end to end of its interval where it has one."""
+    values = [one.value if isinstance(one, Interval) else one for one in y]
+    plot.plot(x, values, marker="o", linestyle=line, color=colour, label=label)
+    known = [(place, one) for place, one in zip(x, y, strict=True) if isinstance(one, Interval)]
+    middles, halves = _spans([interval for _, interval in known])
+    plot.errorbar([place for place, _ in known], middles, yerr=halves, fmt="none", ecolor=colour, capsize=3)
 
 
-def _below(interval: Interval) -> float:
-    return max(0.0, interval.value - interval.low)
-
-
-def _above(interval: Interval) -> float:
-    return max(0.0, interval.high - interval.value)
+def _spans(intervals: Sequence[Interval]) -> tuple[list[float], list[float]]:
+    """Middles and half lengths: bars are drawn apart from the dots, so that a value outside its interval is seen."""
+    middles = [(one.low + one.high) / 2 for one in intervals]
+    return middles, [(one.high - one.low) / 2 for one in intervals]
 
 
 def _svg(figure: Any, plot: Any) -> str:

@@ -1,11 +1,16 @@
 """How far the scorer can be trusted: does it rank, is it calibrated, what do its thresholds let through.
 
-Knows scores and qualities only; scikit-learn does the classification. "Acceptable" is a quality of at least one half.
-The price: calibration is measured against the quality itself (a token F1 may be .4), the ranking and the thresholds
-against acceptable or not.
+Knows outcome rows with their scores; scikit-learn does the classification. "Acceptable" is a quality of at least one
+half. Several rungs answer one question, often alike, so whole questions are resampled for an interval, and ``n`` counts
+questions. The price: calibration is measured against the quality itself (a token F1 may be .4), the ranking and the
+thresholds against acceptable or not; and ECE has no interval.
+
+An ECE is a mean of absolute values, so chance makes it larger on average, and a bootstrap does so once more. Of 400
+drawn exams of 174 rows whose true ECE was 0, .03, .06 or .10, the 95 % percentile interval held it in 0, 0, 1 and 66 %,
+and the reflected one, cut off at 0, in 55, 77, 82 and 83 %. What is told instead is the part of an ECE that is chance.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +21,10 @@ from sklearn.metrics import accuracy_score, mean_squared_error, precision_score,
 
 from palier.adapters.evaluation.answer_measures import Sampling
 from palier.domain.bootstrap import Interval, statistic_interval
-from palier.domain.calibration import calibration_error, calibration_error_by_chance, score_bins
+from palier.domain.calibration import calibration_error, score_bins
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Fit = Callable[[pd.DataFrame], Callable[[pd.DataFrame], Floats]]
 """Learns from outcome rows, and gives back what scores others."""
 
@@ -50,14 +56,14 @@ class AtThreshold:
 
 @dataclass(frozen=True)
 class ScorerMeasures:
-    """AUC is None where all answers are acceptable, or none is; ``ece_by_chance`` is what a calibrated scorer shows on
-    as many rows.
+    """``n`` counts rows, the intervals questions. AUC is None where all answers are acceptable, or none is;
+    ``ece_by_chance`` is what a calibrated scorer shows on as many rows.
     """
 
     n: int
     share_acceptable: float
     auc: Interval | None
-    ece: Interval
+    ece: float
     ece_by_chance: float
     brier: Interval
     bins: tuple[Bin, ...]
@@ -70,25 +76,23 @@ class CurvePoint:
 
     share: float
     n_rows: int
-    measures: dict[str, Interval | None]
+    measures: Mapping[str, Interval | float | None]
+    """None where there is nothing to measure on; an ECE comes without an interval."""
 
 
-def scorer_measures(scores: Floats, quality: Floats, thresholds: Sequence[float], sampling: Sampling) -> ScorerMeasures:
-    """All of it, over the same rows; ValueError without rows."""
+def scorer_measures(table: pd.DataFrame, thresholds: Sequence[float], sampling: Sampling) -> ScorerMeasures:
+    """All of it, over outcome rows with a ``score``; ValueError without rows."""
+    scores, quality = table["score"].to_numpy(dtype=np.float64), table["correct"].to_numpy(dtype=np.float64)
+    questions = table["query_id"].factorize()[0]
     good = quality >= ACCEPTABLE
-    rows = score_bins(scores)
     return ScorerMeasures(
         n=len(scores),
         share_acceptable=float(good.mean()),
-        auc=_auc(scores, good, sampling),
-        ece=statistic_interval(
-            len(scores), lambda i: calibration_error(scores[i], quality[i]), sampling.rng, sampling.samples
-        ),
-        ece_by_chance=calibration_error_by_chance(scores, quality),
-        brier=statistic_interval(
-            len(scores), lambda i: float(mean_squared_error(quality[i], scores[i])), sampling.rng, sampling.samples
-        ),
-        bins=tuple(_bin(scores[part], quality[part], sampling) for part in rows),
+        auc=_auc(scores, good, questions, sampling),
+        ece=calibration_error(scores, quality),
+        ece_by_chance=_ece_by_chance(scores, quality, questions),
+        brier=_interval(lambda rows: float(mean_squared_error(quality[rows], scores[rows])), questions, sampling),
+        bins=tuple(_bin(scores[rows], quality[rows], questions[rows], sampling) for rows in score_bins(scores)),
         thresholds=tuple(_at(threshold, scores, good) for threshold in sorted(set(thresholds))),
     )
 
@@ -101,28 +105,64 @@ def learning_curve(
     Larger shares hold the smaller ones; whole documents, since questions of one document are alike.
     """
     documents = sampling.rng.permutation(sorted(set(train["document_id"])))
-    quality = test["correct"].to_numpy(dtype=np.float64)
     points = []
     for share in shares:
         part = train[train["document_id"].isin(documents[: max(1, round(share * len(documents)))])]
-        found = scorer_measures(fit(part)(test), quality, (), sampling)
-        points.append(CurvePoint(share, len(part), {"auc": found.auc, "ece": found.ece}))
+        found = scorer_measures(test.assign(score=fit(part)(test)), (), sampling)
+        measures = {"auc": found.auc, "ece": found.ece, "ece_by_chance": found.ece_by_chance}
+        points.append(CurvePoint(share, len(part), measures))
     return points
 
 
-def _auc(scores: Floats, good: NDArray[np.bool_], sampling: Sampling) -> Interval | None:
-    def auc(rows: NDArray[np.int64]) -> float:
+def _interval(statistic: Callable[[Integers], float], questions: Integers, sampling: Sampling) -> Interval:
+    """``statistic`` of all rows, with its interval from resamples of whole questions; ``questions`` numbers each row's.
+
+    Drawn one by one, rows that were right or wrong together would count as so many trials (Davison & Hinkley 1997,
+    section 3.8).
+    """
+    rows = _rows_by_question(questions)
+    return statistic_interval(
+        len(rows),
+        lambda drawn: statistic(np.concatenate([rows[question] for question in drawn])),
+        sampling.rng,
+        sampling.samples,
+    )
+
+
+def _rows_by_question(questions: Integers) -> list[Integers]:
+    """The row numbers of each question, questions by rising number."""
+    counts = np.unique(questions, return_counts=True)[1]
+    return np.split(np.argsort(questions, kind="stable"), np.cumsum(counts)[:-1]) if len(questions) else []
+
+
+def _auc(scores: Floats, good: NDArray[np.bool_], questions: Integers, sampling: Sampling) -> Interval | None:
+    def auc(rows: Integers) -> float:
         part = good[rows]
         return float(roc_auc_score(part, scores[rows])) if part.any() and not part.all() else float("nan")
 
-    found = statistic_interval(len(scores), auc, sampling.rng, sampling.samples)
+    found = _interval(auc, questions, sampling)
     return None if np.isnan(found.value) else found
 
 
-def _bin(scores: Floats, quality: Floats, sampling: Sampling) -> Bin:
-    interval = sampling.mean(quality)
-    assert interval is not None
-    return Bin(float(scores.mean()), interval)
+def _ece_by_chance(scores: Floats, quality: Floats, questions: Integers) -> float:
+    """`calibration_error_by_chance` for rows of which several answer one question; the same where each has its own.
+
+    In drawn exams of 174 questions to three rungs, which are right or wrong together on two questions in three, chance
+    makes an ECE of .072 on average; this says .070, and counted row by row it would be .049.
+    """
+    noise = [_deviation_of_sum(quality[rows] - scores[rows], questions[rows]) for rows in score_bins(scores)]
+    return float(sum(noise) * (2 / np.pi) ** 0.5 / len(scores))
+
+
+def _deviation_of_sum(errors: Floats, questions: Integers) -> float:
+    """The standard deviation of the sum of ``errors``, those of one question scattering together; 0 of one question."""
+    sums = [float((errors[rows] - errors.mean()).sum()) for rows in _rows_by_question(questions)]
+    n = len(sums)
+    return float(np.sqrt(n / (n - 1) * np.square(sums).sum())) if n > 1 else 0.0
+
+
+def _bin(scores: Floats, quality: Floats, questions: Integers, sampling: Sampling) -> Bin:
+    return Bin(float(scores.mean()), _interval(lambda rows: float(quality[rows].mean()), questions, sampling))
 
 
 def _at(threshold: float, scores: Floats, good: NDArray[np.bool_]) -> AtThreshold:

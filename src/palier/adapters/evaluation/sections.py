@@ -11,6 +11,7 @@ from palier.adapters.evaluation.answer_measures import NAMES
 from palier.adapters.evaluation.findings import BySlice, Findings
 from palier.adapters.evaluation.page import Figure, Page, Section, Table, said
 from palier.adapters.evaluation.scorer_measures import CurvePoint, ScorerMeasures
+from palier.domain.bootstrap import Interval
 from palier.domain.slices import SliceGap
 
 LANGUAGES = {"all": "All", "en": "English", "fr": "French"}
@@ -37,8 +38,9 @@ MEASURES_OF_BASELINES = ("f1", "share_answered", "em", "citation_correct", "bleu
 def page_of(findings: Findings, title: str, facts: Sequence[tuple[str, str]]) -> Page:
     """The whole report; sections without a finding are left out, and the last one says why."""
     lead = (
-        "Numbers in brackets are 95 % bootstrap intervals over questions; n counts them. An abstention counts as 0 "
-        "where there is an answer, so read F1 beside the share answered."
+        "Numbers in brackets are 95 % bootstrap intervals over questions, each drawn with all its answers; n counts "
+        "them. An ECE has no interval, but beside it stands what of it is chance. An abstention counts as 0 where "
+        "there is an answer, so read F1 beside the share answered."
     )
     return Page(title, lead, facts, [section for section in _sections(findings) if section.tables or section.figures])
 
@@ -104,8 +106,8 @@ def _scorer(findings: Findings) -> Section:
                 str(found.n),
                 f"{found.share_acceptable:.2f}",
                 said(found.auc),
-                said(found.ece),
-                f"{found.ece_by_chance:.3f}",
+                _said(found.ece),
+                _said(found.ece_by_chance),
                 said(found.brier),
             )
             for whose, found in findings.scorer.items()
@@ -119,8 +121,8 @@ def _scorer(findings: Findings) -> Section:
         "scorer",
         "Scorer",
         "How well the score tells good answers from bad ones (acceptable: a quality of at least one half), and whether "
-        "it promises what comes. AUC .5 is chance; ECE is over bins of equal count, and of so few rows a perfectly "
-        "calibrated scorer would show about the ECE by chance.",
+        "it promises what comes. AUC .5 is chance. ECE is over bins of equal count; chance alone makes it larger, and "
+        "of so few answers a perfectly calibrated scorer would show about the ECE by chance.",
         tables,
         figures,
     )
@@ -132,8 +134,8 @@ def _thresholds(found: ScorerMeasures) -> Table:
             f"{at.threshold:.3f}",
             f"{at.share_accepted:.3f}",
             f"{at.accuracy:.3f}",
-            _or_dash(at.precision),
-            _or_dash(at.recall),
+            _said(at.precision),
+            _said(at.recall),
         )
         for at in found.thresholds
     ]
@@ -141,8 +143,9 @@ def _thresholds(found: ScorerMeasures) -> Table:
     return Table("Accepting answers at a threshold (those of the cascade among them)", columns, rows)
 
 
-def _or_dash(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _said(found: Interval | float | None) -> str:
+    """As `said`, also of a number that has no interval."""
+    return f"{found:.3f}" if isinstance(found, float) else said(found)
 
 
 def _said_reliability(found: ScorerMeasures) -> str:
@@ -152,14 +155,15 @@ def _said_reliability(found: ScorerMeasures) -> str:
 
 def _curves(findings: Findings) -> Section:
     curves = (
-        ("Scorer", findings.scorer_curve, {"auc": "AUC", "ece": "ECE"}),
+        ("Scorer", findings.scorer_curve, {"auc": "AUC", "ece": "ECE", "ece_by_chance": "ECE by chance"}),
         ("Reader", findings.reader_curve, {"f1": "F1", "share_answered": "share answered"}),
     )
     drawn = [(name, points, names) for name, points, names in curves if points]
     return Section(
         "learning-curve",
         "Learning curve",
-        "What so much of the training data teaches, measured on the same test questions; whole documents are drawn.",
+        "What so much of the training data teaches, measured on the same test questions; whole documents are drawn. "
+        "The readers of the curve have learnt from golden questions alone, never from feedback.",
         [_curve_table(*curve) for curve in drawn],
         [_curve_figure(*curve) for curve in drawn],
     )
@@ -167,14 +171,15 @@ def _curves(findings: Findings) -> Section:
 
 def _curve_table(name: str, points: Sequence[CurvePoint], names: Mapping[str, str]) -> Table:
     rows = [
-        (f"{point.share:.0%}", str(point.n_rows), *(said(point.measures[key]) for key in names)) for point in points
+        (f"{point.share:.0%}", str(point.n_rows), *(_said(point.measures[key]) for key in names)) for point in points
     ]
     return Table(f"{name}: learning curve", ("Data", "Rows", *names.values()), rows)
 
 
 def _curve_figure(name: str, points: Sequence[CurvePoint], names: Mapping[str, str]) -> Figure:
     key, label = next(iter(names.items()))
-    told = ", ".join(f"{point.share:.0%}: {one.value:.2f}" for point in points if (one := point.measures[key]))
+    known = [(point.share, point.measures[key]) for point in points]
+    told = ", ".join(f"{share:.0%}: {one.value:.2f}" for share, one in known if isinstance(one, Interval))
     return Figure(plots.curve(points, names), f"{name}: {label} by share of the training data: {told}.")
 
 

@@ -1,0 +1,37 @@
+"""Question-answer files: what is read as answers, and that a line which is no row is named."""
+
+import json
+
+import pytest
+
+from palier.adapters.qa_rows import read_qa
+from palier.errors import InputError
+
+ROW = {"id": "1", "lang": "en", "title": "France", "passage_id": "p", "context": "Paris it is.", "question": "Where?"}
+
+
+def answers_of(tmp_path, told):
+    path = tmp_path / "questions.jsonl"
+    path.write_text(json.dumps({**ROW, "answers": ["Paris"]}) + "\n" + json.dumps(ROW | told), encoding="utf-8")
+    return read_qa(path)[1].answers
+
+
+@pytest.mark.parametrize(
+    ("told", "answers"),
+    [
+        ({"answers": ["Paris", "Paris it is"]}, ("Paris", "Paris it is")),
+        ({"answers": {"text": ["Paris"], "answer_start": [0]}}, ("Paris",)),
+        ({"answers": {"text": [], "answer_start": []}}, ()),
+        ({"answers": []}, ()),
+        ({"answers": None}, ()),
+        ({}, ()),
+    ],
+)
+def test_answers_are_a_list_of_strings_or_in_the_form_of_squad(tmp_path, told, answers):
+    assert answers_of(tmp_path, told) == answers
+
+
+@pytest.mark.parametrize("told", ["Paris", "", 1998, {"answer": "Paris"}, {"text": "Paris"}, [{"text": "Paris"}], [75]])
+def test_answers_in_another_form_are_refused_with_their_line(tmp_path, told):
+    with pytest.raises(InputError, match=r"questions\.jsonl line 2 is no QA row"):
+        answers_of(tmp_path, {"answers": told})
