@@ -20,6 +20,13 @@ CACHE = "cache"
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptAgain(Attempt):
+    """An attempt of the rung `cache`; ``first_rung`` is whose answer it is, for the ledger: thumbs are about that."""
+
+    first_rung: str
+
+
+@dataclass(frozen=True, slots=True)
 class CacheKey:
     """All that an answer follows from."""
 
@@ -66,7 +73,8 @@ class AnswerCache:
 
 def _given_again(climb: Climb) -> Climb:
     answer = replace(climb.final.answer, rung=CACHE, cost_nanousd=0, latency_ms=0.0)
-    final = Attempt(answer, climb.final.score, accepted=climb.final.accepted)
+    first_rung = climb.final.answer.rung
+    final = AttemptAgain(answer, climb.final.score, accepted=climb.final.accepted, first_rung=first_rung)
     return Climb((final,), final, climb.abstained)
 
 

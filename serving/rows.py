@@ -8,6 +8,7 @@ from typing import Any
 
 from palier.domain.answering import Attempt, Question
 from palier.domain.ledger import LedgerRow
+from serving.answer_cache import AttemptAgain
 from serving.answers import Asked, Given, Seat
 
 
@@ -28,7 +29,7 @@ def ledger_row(asked: Asked, given: Given, latency_ms: float) -> LedgerRow:
         rung=given.rung,
         score=_comparable_score(asked.question, given),
         abstained=given.climb.abstained,
-        attempts=[_ledger_attempt(attempt) for attempt in given.climb.attempts],
+        attempts=[ledger_attempt(attempt) for attempt in given.climb.attempts],
         cost_nanousd=given.climb.cost_nanousd,
         reference_cost_nanousd=given.reference_cost_nanousd,
         latency_ms=latency_ms,
@@ -71,13 +72,16 @@ def _comparable_score(question: Question, given: Given) -> float:
         return final.score
 
 
-def _ledger_attempt(attempt: Attempt) -> dict[str, Any]:
+def ledger_attempt(attempt: Attempt) -> dict[str, Any]:
+    """What the ledger keeps of it; of an answer given again also whose it is."""
+    again = {"first_rung": attempt.first_rung} if isinstance(attempt, AttemptAgain) else {}
     return {
         "rung": attempt.answer.rung,
         "score": attempt.score,
         "cost_nanousd": attempt.answer.cost_nanousd,
         "latency_ms": attempt.answer.latency_ms,
         "accepted": attempt.accepted,
+        **again,
     }
 
 

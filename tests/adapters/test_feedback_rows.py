@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from palier.adapters.feedback_labels import write_labels
 from palier.adapters.feedback_rows import draw_feedback, read_examples, read_judged, read_labels
 from palier.adapters.feedback_versions import drop, versions_holding
 from palier.adapters.records import Records
-from palier.adapters.versioning import commit, init_workspace, snapshot
+from palier.adapters.versioning import commit, init_workspace, run_dvc, snapshot
 from palier.adapters.workspace import Workspace, write_json, write_jsonl
 from palier.domain.documents import Passage
 from palier.domain.ledger import LedgerRow
@@ -32,6 +34,19 @@ HEAVY = {
 }
 
 
+SECRET = "When does my neighbour the baker in Leeds close?"
+PIPELINE = """
+stages:
+  collect-feedback:
+    cmd: "true"
+    outs: [data/feedback/examples.jsonl, data/feedback/labels.jsonl, data/feedback/report.json]
+  record-outcomes:
+    cmd: "true"
+    outs: [data/outcomes]
+"""
+"""The two stages that write users' words; the tests run them here, and `dvc commit` takes what they wrote."""
+
+
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
     return Records(f"sqlite:///{tmp_path / 'records.db'}")
@@ -41,11 +56,15 @@ def records(tmp_path: Path) -> Records:
 def workspace(tmp_path: Path) -> Workspace:
     """One document without golden questions."""
     place = Workspace(tmp_path / "ws")
+    write_corpus(place)
+    return place
+
+
+def write_corpus(place: Workspace) -> None:
     passage = Passage("p1", "en/leeds", "en", "Leeds", "", TEXT, 1, 1)
     write_jsonl(place.corpus / "passages.jsonl", [asdict(passage)])
     write_jsonl(place.corpus / "golden.jsonl", [])
     write_json(place.corpus / "manifest.json", {"revision": "r1"})
-    return place
 
 
 def params(**changes: Any) -> Params:
@@ -94,6 +113,62 @@ def test_judged_answers_are_drawn_once_with_the_last_word_of_each_key(records: R
     said = sorted((row.key_id, row.rating, row.correction) for row in rows)
     assert said == [("key-1", 1, "18:30 on Mondays"), ("key-2", -1, None)]
     assert rows[0].cited == (("en/leeds", "p1"),)
+
+
+def test_a_row_names_the_key_that_asked_beside_the_one_that_judged(records: Records, workspace: Workspace) -> None:
+    """An admin may judge another's answer; rows of before, without it, are still read."""
+    records.add_feedback(asked(records, 1, "When does Leeds close?"), "key-admin", 1, None, None, NOW)
+    draw(records, workspace)
+    (row,) = read_judged(workspace)
+    assert (row.asked_by, row.key_id) == ("key-1", "key-admin")
+    write_jsonl(workspace.drawn_feedback / "rows.jsonl", [row.model_dump(mode="json", exclude={"asked_by"})])
+    assert read_judged(workspace) == [row.model_copy(update={"asked_by": None})]
+
+
+def test_the_ledger_knows_what_was_asked_and_said_by_an_erased_key(records: Records) -> None:
+    """Its requests, others' words on them, and its own words on others'; of a request all that was said of it."""
+    asked(records, 1, "When does Leeds close?")
+    asked(records, 2, "When does Leeds open?", key_id="key-2")
+    asked(records, 3, "Has Leeds a car park?", key_id="key-3")
+    for number, key_id in ((1, "key-admin"), (2, "key-1"), (3, "key-3")):
+        records.add_feedback(f"req-{number}", key_id, 1, None, None, NOW)
+    records.erase("key-1", NOW + timedelta(hours=1))
+    assert records.words_of("key-1") == {("req-1", "key-1"), ("req-1", "key-admin"), ("req-2", "key-1")}
+    assert records.words_of("req-2") == {("req-2", "key-2"), ("req-2", "key-1")}
+
+
+def test_separators_of_lines_within_a_text_are_no_line_ends(records: Records, workspace: Workspace) -> None:
+    """U+2028, U+2029 and U+0085 stand raw in JSON: in a question, in a document."""
+    question = "When\u2028does\u2029Leeds\u0085close?"
+    passage = Passage("p1", "en/leeds", "en", "Leeds", "", f"Opening hours:\u2028{TEXT}", 1, 1)
+    write_jsonl(workspace.corpus / "passages.jsonl", [asdict(passage)])
+    records.add_feedback(asked(records, 1, question), "key-1", 1, None, None, NOW)
+    draw(records, workspace)
+    collect_feedback.run(params(), workspace.root)
+    assert [example.question for example in read_examples(workspace)] == [question]
+    assert [label.question for label in read_labels(workspace)] == [question]
+
+
+def test_a_cached_answer_is_drawn_under_the_rung_that_gave_it_first(records: Records, workspace: Workspace) -> None:
+    """As its ledger row tells since the gateway keeps it; of rows of before the rung is not known, and is counted."""
+    again = {"rung": "cache", "score": 0.9, "cost_nanousd": 0, "latency_ms": 0.0, "accepted": True}
+    asked(records, 1, "When does Leeds close?", rung="cache", attempts=[again | {"first_rung": "reader"}])
+    asked(records, 2, "At what o'clock is Leeds shut?", rung="cache", attempts=[again])
+    for number in (1, 2):
+        records.add_feedback(f"req-{number}", "key-1", 1, None, None, NOW)
+    draw(records, workspace)
+    assert [row.rung for row in read_judged(workspace)] == ["reader", "cache"]
+    result = collect_feedback.run(params(), workspace.root)
+    assert [label.rung for label in read_labels(workspace)] == ["reader"]
+    assert result.dropped == {"label of a cached answer whose rung is not known": 1}
+    assert result.n_examples == 2
+
+
+def test_what_ended_in_an_error_is_not_drawn(records: Records, workspace: Workspace) -> None:
+    """Nobody was given that answer, whatever they think of it."""
+    asked(records, 1, "When does Leeds close?", error="deadline")
+    records.add_feedback("req-1", "key-1", 1, "18:30", None, NOW)
+    assert draw(records, workspace).n_rows == 0
 
 
 def test_no_personal_data_reaches_the_file_but_what_the_documents_say(records: Records, workspace: Workspace) -> None:
@@ -183,3 +258,100 @@ def test_an_erasure_leaves_the_next_version_and_names_the_older_ones(records: Re
     assert drop([version]) == 1
     assert versions_holding(root, "key-1") == []
     assert not any(b"key-1" in path.read_bytes() for path in (root / ".dvc" / "cache").rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Workspace:
+    """Real git and DVC, with the two stages that write users' words; one document without golden questions."""
+    root = tmp_path / "versions"
+    init_workspace(root, repository_root())
+    place = Workspace(root)
+    (root / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
+    write_corpus(place)
+    return place
+
+
+def collect(records: Records, workspace: Workspace, *, records_outcomes: bool = True, commits: bool = True) -> None:
+    """As the command does, or as one that dies before its commit; outcomes are the labels' questions alone."""
+    draw(records, workspace)
+    collect_feedback.run(params(), workspace.root)
+    if records_outcomes:
+        workspace.outcomes.mkdir(parents=True, exist_ok=True)
+        write_json(workspace.outcomes / "rungs.json", {})
+        rows = [{"query_id": label.id, "query": label.question} for label in read_labels(workspace)]
+        write_labels(workspace.outcomes, pd.DataFrame(rows))
+    snapshot(workspace.root, ["feedback"])
+    run_dvc(["commit", "--force"], workspace.root)
+    if commits:
+        commit(workspace.root, "Collect feedback")
+
+
+def in_cache(workspace: Workspace, text: str) -> list[Path]:
+    """Files of DVC's cache in which ``text`` stands; these tables are not compressed."""
+    files = [path for path in (workspace.root / ".dvc" / "cache" / "files").rglob("*") if path.is_file()]
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
+def empty_in_cache(workspace: Workspace) -> list[Path]:
+    files = (workspace.root / ".dvc" / "cache" / "files").rglob("*")
+    return [path for path in files if path.is_file() and not path.read_bytes()]
+
+
+def test_dropping_reaches_the_labels_of_outcomes_and_nothing_that_others_share(
+    records: Records, versions: Workspace
+) -> None:
+    """The table lies in a folder, which DVC lists; an empty set of examples is one file of many versions, and stays."""
+    collect(records, versions)
+    n_empty = len(empty_in_cache(versions))
+    asked(records, 1, SECRET)
+    records.add_feedback("req-1", "key-1", -1, None, None, NOW)
+    collect(records, versions)
+    assert len(in_cache(versions, SECRET)) == 3  # rows, labels, outcomes; no example: its file is the empty one
+    asked(records, 2, "When does Leeds close?", key_id="key-2")
+    for number in (1, 2):
+        records.add_feedback(f"req-{number}", f"key-{number}", 1, None, None, NOW)
+    collect(records, versions)
+    assert len(in_cache(versions, SECRET)) == 7
+    records.erase("key-1", NOW + timedelta(hours=1))
+    collect(records, versions)
+    found = versions_holding(versions.root, "key-1")
+    assert (len(found), drop(found)) == (2, 7)
+    assert in_cache(versions, SECRET) == []
+    assert len(in_cache(versions, "When does Leeds close?")) == 4
+    assert len(empty_in_cache(versions)) == n_empty == 1
+
+
+def test_outcomes_that_lag_behind_an_erasure_are_found_once_they_are_replaced(
+    records: Records, versions: Workspace
+) -> None:
+    """The version after the erasure has clean rows, and still the labels of before; then their rows are dropped, and
+    the ledger knows what they were about."""
+    asked(records, 1, SECRET)
+    records.add_feedback("req-1", "key-1", 1, None, None, NOW)
+    collect(records, versions)
+    records.erase("key-1", NOW + timedelta(hours=1))
+    collect(records, versions, records_outcomes=False)
+    drop(versions_holding(versions.root, "key-1"))
+    assert len(in_cache(versions, SECRET)) == 1  # of the present version
+    collect(records, versions)
+    assert drop(versions_holding(versions.root, "key-1", records.words_of("key-1"))) == 1
+    assert in_cache(versions, SECRET) == []
+
+
+def test_an_erasure_finds_what_another_key_judged_and_what_no_commit_names(
+    records: Records, versions: Workspace
+) -> None:
+    """An admin judged key-1's answer; a run died between its snapshot and its commit."""
+    asked(records, 1, SECRET)
+    records.add_feedback("req-1", "key-admin", 1, None, None, NOW)
+    collect(records, versions)
+    records.add_feedback("req-1", "key-admin", None, "closes at 18:30", None, NOW + timedelta(minutes=1))
+    collect(records, versions, commits=False)
+    records.erase("key-1", NOW + timedelta(hours=1))
+    collect(records, versions)
+    found = versions_holding(versions.root, "key-1")
+    assert [bool(version.commit) for version in found] == [True, False]
+    assert [version.commit for version in versions_holding(versions.root, "key-admin")] == [found[0].commit, ""]
+    drop(found)
+    assert in_cache(versions, SECRET) == []
+    assert versions_holding(versions.root, "key-1") == []

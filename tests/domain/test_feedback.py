@@ -9,7 +9,7 @@ from feedback_pieces import RULES, TOWNS, corpus, hours, judged, rules, shop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palier.domain.feedback import FeedbackExample, JudgedAnswer, Sifted, sift
+from palier.domain.feedback import CACHE, GUARD, FeedbackExample, JudgedAnswer, Sifted, sift
 from palier.domain.feedback_votes import Cap, capped, key_limit
 from palier.domain.golden import row_findings
 from palier.domain.personal_data import redact
@@ -76,11 +76,16 @@ def test_a_correction_labels_the_answer_that_it_corrects() -> None:
     assert near.quality == pytest.approx(2 * 2 / (4 + 2))  # words: 13 30 on mondays, against 13 30
 
 
-def test_a_confirmed_i_dont_know_is_learned_as_such() -> None:
-    """As an unanswerable question; a correction may say it too."""
-    for row in (judged("Dublin", answer="", rating=1), judged("Dublin", correction="I don't know.")):
-        example = only(sifted(row))
-        assert (example.answerable, example.kind, example.answers, example.quote) == (False, "unanswerable", (), "")
+def test_an_i_dont_know_that_two_keys_confirm_is_learned_as_such() -> None:
+    """As an unanswerable question; a correction may say it too. No passage bears it out, so one key is not enough."""
+    confirmed = judged("Dublin", 1, answer="", rating=1)
+    corrected = judged("Dublin", 2, key_id="key-2", correction="I don't know.")
+    example = only(sifted(confirmed, corrected))
+    assert (example.answerable, example.kind, example.answers, example.quote) == (False, "unanswerable", (), "")
+    assert example.n_keys == 2
+    for alone in (confirmed, corrected):
+        again = alone.model_copy(update={"request_id": "req-again", "at": "2026-05-01T13:00:00"})
+        assert reason(sifted(alone, again)) == "that nothing answers it, said by one key"
 
 
 def test_heavy_answers_are_learned_when_the_scorer_believed_them() -> None:
@@ -107,6 +112,60 @@ def test_nothing_of_the_test_or_validation_questions_is_learned(row: JudgedAnswe
     found = sifted(row)
     assert reason(found) == why
     assert found.labels == []
+
+
+@pytest.mark.parametrize(("town", "split"), [("Bath", "test"), ("Leeds", "validation")])
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_is_said_of_a_held_document_is_not_learned_from_another(town: str, split: str, *, gone: bool) -> None:
+    """The correction stands in Dublin's passage only: it says when another shop closes. Nor is the document forgotten
+    when it is gone, or cited second."""
+    passages = [shop(name) for name in TOWNS if name != town or not gone]
+    both = (("en/Derby", "p-Derby"), (f"en/{town}", f"p-{town}"))
+    for row in (judged(town, correction="13:30"), judged(town, correction="13:30", cited=both)):
+        found = sift([row], corpus(passages), RULES)
+        assert reason(found) == f"document of {split} questions"
+        assert found.labels == []
+
+
+def test_where_nothing_was_cited_a_held_document_that_is_likeliest_is_meant() -> None:
+    """An "I don't know" cites nothing; the question names Bath, and Dublin's hour is no answer to it."""
+    row = judged("Bath", answer="", cited=(), correction="13:30")
+    assert reason(sifted(row)) == "document of test questions"
+
+
+def test_a_correction_is_looked_for_in_what_was_cited_and_in_what_repeats_it() -> None:
+    """Not in the whole corpus, where the same figures say something else, not even when what was cited is gone."""
+    assert reason(sifted(judged("Derby", correction="13:30"))) == "in no current passage"
+    without = [shop(town) for town in TOWNS if town != "Derby"]
+    assert reason(sift([judged("Derby", correction="13:30")], corpus(without), RULES)) == "in no current passage"
+    longer = replace(shop("Derby", duplicate_of="p-Derby"), passage_id="p-more", document_id="en/more")
+    longer = replace(longer, text=f"{longer.text} Closed on 26 December.")
+    found = sift([judged("Derby", correction="26 December")], corpus([*(shop(t) for t in TOWNS), longer]), RULES)
+    assert (only(found).document_id, only(found).passage_ids) == ("en/more", ("p-more",))
+
+
+def test_a_test_question_is_known_whatever_language_it_was_taken_for() -> None:
+    """A short question is easily taken for French; about another document, so that only its words tell."""
+    asked = {"question": "When does the shop in Bath close?", "rating": 1}
+    assert reason(sifted(judged("Dublin", lang="fr", **asked))) == "a test question"
+
+
+def test_a_refusal_of_the_guard_teaches_nothing() -> None:
+    """It is no answer, and "right to refuse" does not mean that no document says it."""
+    for said in ({"rating": 1}, {"rating": -1}, {"correction": "13:30"}):
+        found = sifted(judged("Dublin", answer="", rung=GUARD, **said))
+        assert reason(found) == "refused by the guard"
+        assert found.labels == []
+
+
+def test_a_thumb_on_a_cached_answer_whose_rung_is_not_known_labels_nothing_and_is_counted() -> None:
+    """It may still teach the reader; and it takes nothing of its key's share of labels."""
+    cached = [judged("Dublin", n, rung=CACHE, rating=1) for n in range(3)]
+    named = [judged(town, n, rating=1) for n, town in enumerate(("Derby", "Luton"))]
+    found = sift([*cached, *named], corpus(), rules(free_key_rows=2))
+    assert [label.rung for label in found.labels] == ["reader", "reader"]
+    assert found.dropped["label of a cached answer whose rung is not known"] == 3
+    assert "en/Dublin" in {example.document_id for example in sifted(*cached).examples}
 
 
 def test_a_passage_that_repeats_a_test_passage_stays_test_too() -> None:
@@ -152,7 +211,7 @@ def test_the_same_question_is_learned_once() -> None:
 
 
 def test_where_people_disagree_the_majority_is_believed_and_a_tie_teaches_nothing() -> None:
-    """One voice a key, its last; a thumb down is a voice against; a heavy rung's word is half of one."""
+    """One voice a key, its last; a thumb down is a voice against; a heavy rung's word counts for none."""
     wrong = judged("Dublin", 1, key_id="key-1", correction="9:00")
     right = judged("Dublin", 2, key_id="key-2", correction="13:30")
     also = judged("Dublin", 3, key_id="key-3", rating=1)
@@ -164,6 +223,27 @@ def test_where_people_disagree_the_majority_is_believed_and_a_tie_teaches_nothin
     assert only(sifted(wrong, right, changed_mind)).n_keys == 2
     against = judged("Dublin", 6, key_id="key-5", answer="9:00", rating=-1)
     assert sifted(wrong, against).examples == []
+
+
+def test_heavy_answers_count_only_where_no_person_spoke() -> None:
+    """Neither the answer that its own key's correction was about, given again, nor many of them, overrule a person."""
+    wrong = {"answer": "9:00", "rung": "heavy", "is_heavy": True, "score": 0.9}
+    corrected = judged("Dublin", 0, correction="13:30", **wrong)
+    again = judged("Dublin", 1, **wrong)
+    others = [judged("Dublin", n, key_id=f"key-{n}", **wrong) for n in range(2, 6)]
+    assert only(sifted(corrected, again)).answers == ("13:30",)
+    assert only(sifted(corrected, again, *others)).answers == ("13:30",)
+    assert only(sifted(again, *others)).answers == ("9:00",)
+    assert sifted(again, *others, judged("Dublin", 9, key_id="key-9", answer="9:00", rating=-1)).examples == []
+
+
+def test_a_thumb_down_on_another_answer_leaves_the_keys_own_correction() -> None:
+    """It agrees with it; one on the corrected answer takes it back. Both are one voice: another key still ties."""
+    corrected = judged("Dublin", 0, answer="9:00", correction="13:30")
+    down = judged("Dublin", 1, answer="9:00", rating=-1)
+    assert only(sifted(corrected, down)).answers == ("13:30",)
+    assert sifted(corrected, down, judged("Dublin", 2, answer="13:30", rating=-1)).examples == []
+    assert sifted(corrected, down, judged("Dublin", 3, key_id="key-2", answer="9:00", rating=1)).examples == []
 
 
 def test_many_wrong_corrections_by_one_key_are_capped() -> None:

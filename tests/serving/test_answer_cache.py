@@ -5,8 +5,11 @@ from dataclasses import replace
 from lexical_release import Character, passages_of
 from running_gateway import Running
 
+from palier.domain import feedback
 from palier.domain.answering import Attempt, Climb, Hit, Question, RungAnswer, Turn
 from serving.answer_cache import CACHE, AnswerCache, cache_key
+from serving.guard import GUARD
+from serving.rows import ledger_attempt
 
 HITS = [Hit(passage, 0.9) for passage in passages_of()[:2]]
 FIRST = Attempt(RungAnswer("first", "maybe", cost_nanousd=5), 0.3, accepted=False)
@@ -45,6 +48,22 @@ def test_a_remembered_answer_is_free_names_the_cache_and_keeps_text_and_score():
     assert [attempt.answer.rung for attempt in again.attempts] == [CACHE]
     assert (again.final.answer.text, again.final.score, again.final.accepted) == ("At noon.", 0.8, True)
     assert cache.get(key("Where?")) is None
+
+
+def test_the_ledger_keeps_whose_answer_was_given_again():
+    """A thumb on it is a thumb on that rung. Callers see the rung `cache`; other attempts have no such field."""
+    cache = AnswerCache()
+    cache.put(key("When?"), CLIMB, 10)
+    again = cache.get(key("when?"))
+    assert again is not None
+    (kept,) = map(ledger_attempt, again.attempts)
+    assert (kept["rung"], kept["first_rung"]) == (CACHE, "wide")
+    assert "first_rung" not in ledger_attempt(WIDE)
+
+
+def test_the_flywheel_and_the_gateway_mean_the_same_by_their_names():
+    """The platform never imports the gateway, so the words stand in both."""
+    assert (feedback.CACHE, feedback.GUARD) == (CACHE, GUARD)
 
 
 def test_the_least_recently_used_is_forgotten_first():

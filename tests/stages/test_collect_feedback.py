@@ -74,7 +74,7 @@ def params(**reader: Any) -> Params:
     """The repository's, and feedback of every free document for training."""
     found = load_params(repository_root() / "params.yaml").model_dump(mode="json")
     found["collect_feedback"] |= {"validation_percent": 0, "free_key_rows": 2}
-    found["train_reader"] |= {"epochs": 6, "batch_size": 4, "learning_rate": 1e-3, "max_tokens": 64} | reader
+    found["train_reader"] |= {"epochs": 6, "batch_size": 4, "learning_rate": 1e-3, "max_tokens": 128} | reader
     return Params.model_validate_json(json.dumps(found))
 
 

@@ -3,7 +3,8 @@
 The only door between the ledger and a training set: what does not pass here is in no file that DVC keeps. Texts older
 than `keep_text_days` are blanked in the ledger, and so is what arrived late under an erasure. What may be learned from
 the rows is not decided here, but by the stage, again for each corpus revision. The price: a row keeps the ids of its
-key and request (pseudonyms), so that shares can be counted and erasures found in older versions.
+request and of the keys that asked and judged (pseudonyms), so that shares can be counted and erasures found in older
+versions.
 """
 
 import json
@@ -90,14 +91,21 @@ def _row(answer: LedgerRow, key_id: str, at: datetime) -> dict[str, Any]:
     return {
         "request_id": answer.request_id,
         "key_id": key_id,
+        "asked_by": answer.key_id,
         "at": at.isoformat(),
         "lang": answer.language,
         "question": answer.question,
         "answer": "" if answer.abstained else answer.answer,
-        "rung": answer.rung,
+        "rung": _rung_of(answer),
         "score": answer.score,
         "cited": cited,
     }
+
+
+def _rung_of(answer: LedgerRow) -> str | None:
+    """The rung whose answer it is: of one given again from memory, the rung that gave it first. Rows that the gateway
+    wrote before it kept that name stay with `cache`."""
+    return next((attempt["first_rung"] for attempt in answer.attempts if "first_rung" in attempt), answer.rung)
 
 
 def _without_personal_data(row: Mapping[str, Any], public: Public, removed: Counter[str]) -> JudgedAnswer:
@@ -117,4 +125,5 @@ def _document_texts(workspace: Workspace) -> Iterable[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line] if path.is_file() else []
+    """Split at line feeds only: `splitlines` would also break at U+2028 and its like, which JSON leaves in a text."""
+    return [line for line in path.read_text(encoding="utf-8").split("\n") if line] if path.is_file() else []

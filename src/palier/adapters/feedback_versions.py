@@ -1,56 +1,104 @@
 """Older versions of collected feedback, as git and DVC keep them: which of them still hold something erased.
 
 An erasure blanks the ledger and the next version; DVC's cache keeps earlier ones until they are dropped, which makes
-the commits that name them incomplete for ever, so it is asked for by name. What was pushed to a remote is out of reach
+the commits that name them incomplete for ever, so it is asked for by name. The cache itself is looked through, not only
+what commits name: a run that died before its commit leaves rows there too. What was pushed to a remote is out of reach
 here, and models that were trained on such a version keep what they learned: train them again.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from palier.adapters.feedback_rows import EXAMPLES, LABELS, ROWS
 from palier.adapters.versioning import CommandFailedError, run_dvc, run_git
+from palier.domain.feedback import learned_id
 
 POINTER = "feedback.dvc"
-STAGE = "collect-feedback"
-LEARNED = {f"data/feedback/{name}" for name in (EXAMPLES, LABELS)}
+STAGES = ("collect-feedback", "record-outcomes")
+"""Whose outputs hold what people wrote: the latter's, the questions behind its labels."""
+# The cache knows no names, but each kind of file by how it begins.
+_ROWS, _LEARNED, _TABLE = b'{"request_id":', b'{"id": "feedback-', b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackVersion:
-    """A commit whose feedback holds the subject; ``files`` are those of DVC's cache that hold it or what it taught."""
+    """A commit whose feedback holds the subject; ``files`` are those of DVC's cache that hold it or what it taught.
+
+    ``commit`` and ``committed_at`` are empty for files that no commit names, left by a run that died before it.
+    """
 
     commit: str
     committed_at: str
     files: tuple[Path, ...]
 
 
-def versions_holding(root: Path, subject: str) -> list[FeedbackVersion]:
-    """Versions before the present one that hold a row of this key or request, newest first; none that are dropped."""
+def versions_holding(root: Path, subject: str, words: Collection[tuple[str, str]] = ()) -> list[FeedbackVersion]:
+    """Versions before the present one that hold what this key asked or said, or what was asked by this request and
+    said of it; newest first, what no commit names last, none that are dropped.
+
+    ``words`` are `Records.words_of` the subject: by them what was learned is found when its rows are dropped already,
+    and rows of before `asked_by`.
+    """
     cache = Path(run_dvc(["cache", "dir"], root).strip())
-    present = set(_md5s(root, "HEAD", cache))
-    found = []
+    held = _files_holding(cache, subject, words) - set(_files(root, "HEAD", cache))
+    found, named = [], set[Path]()
     for commit, committed_at in _commits(root):
-        rows = _rows_md5(root, commit, cache)
-        if rows is None or rows in present or not _holds(_cached(cache, rows), subject):
-            continue
-        kept = [_cached(cache, md5) for md5 in _md5s(root, commit, cache) if md5 not in present]
-        files = tuple(path for path in dict.fromkeys(kept) if path.is_file())
-        found.append(FeedbackVersion(commit, committed_at, files))
-    return found
+        files = tuple(path for path in dict.fromkeys(_files(root, commit, cache)) if path in held)
+        named.update(files)
+        if files:
+            found.append(FeedbackVersion(commit, committed_at, files))
+    unnamed = tuple(sorted(held - named))
+    return [*found, FeedbackVersion("", "", unnamed)] if unnamed else found
 
 
 def drop(versions: Sequence[FeedbackVersion]) -> int:
-    """Delete their files from the cache; how many there were."""
+    """Delete their files from the cache; how many there were. No version without the subject loses one, since each of
+    these files holds it.
+    """
     files = {path for version in versions for path in version.files if path.is_file()}
     for path in files:
         path.unlink()
     return len(files)
+
+
+def _files_holding(cache: Path, subject: str, words: Collection[tuple[str, str]]) -> set[Path]:
+    """Of the cache: drawn rows of the subject, and what was learned from them, which bears ids made of theirs."""
+    kinds: dict[bytes, list[Path]] = {_ROWS: [], _LEARNED: [], _TABLE: []}
+    for path in cache.glob("files/md5/??/*"):
+        with path.open("rb") as file:
+            beginning = file.read(len(_LEARNED))
+        for kind in (kind for kind in kinds if beginning.startswith(kind)):
+            kinds[kind].append(path)
+    known = set(words)
+    rows = {path: {_word(row) for row in _json_lines(path) if _is_about(row, subject, known)} for path in kinds[_ROWS]}
+    ids = {learned_id(*word) for word in known.union(*rows.values())}
+    held = {path for path, about in rows.items() if about}
+    held |= {path for path in kinds[_LEARNED] if any(row["id"] in ids for row in _json_lines(path))}
+    return held | {path for path in kinds[_TABLE] if not ids.isdisjoint(_query_ids(path))}
+
+
+def _is_about(row: dict[str, Any], subject: str, words: Collection[tuple[str, str]]) -> bool:
+    return subject in (row["request_id"], row["key_id"], row.get("asked_by")) or _word(row) in words
+
+
+def _word(row: dict[str, Any]) -> tuple[str, str]:
+    return row["request_id"], row["key_id"]
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def _query_ids(path: Path) -> list[str]:
+    """What the rows of a Parquet file are about; nothing where it has no such column."""
+    has_ids = "query_id" in pq.read_schema(path).names
+    return pq.read_table(path, columns=["query_id"])["query_id"].to_pylist() if has_ids else []
 
 
 def _commits(root: Path) -> Iterator[tuple[str, str]]:
@@ -59,28 +107,16 @@ def _commits(root: Path) -> Iterator[tuple[str, str]]:
         yield commit, committed_at
 
 
-def _md5s(root: Path, commit: str, cache: Path) -> list[str]:
-    """Contents of the drawn rows and of what was learned from them at a commit."""
-    rows = _rows_md5(root, commit, cache)
-    locked = (_yaml_at(root, commit, "dvc.lock").get("stages") or {}).get(STAGE) or {}
-    learned = [out["md5"] for out in locked.get("outs") or () if out["path"] in LEARNED]
-    return [md5 for md5 in (rows, *learned) if md5]
-
-
-def _rows_md5(root: Path, commit: str, cache: Path) -> str | None:
-    outs = _yaml_at(root, commit, POINTER).get("outs") or []
-    folder = _cached(cache, outs[0]["md5"]) if outs else None
-    if folder is None or not folder.is_file():
-        return None
-    listed = json.loads(folder.read_text(encoding="utf-8"))
-    return next((str(item["md5"]) for item in listed if item["relpath"] == ROWS), None)
-
-
-def _holds(rows: Path, subject: str) -> bool:
-    if not rows.is_file():
-        return False
-    with rows.open(encoding="utf-8") as lines:
-        return any(subject in (row["key_id"], row["request_id"]) for row in map(json.loads, lines))
+def _files(root: Path, commit: str, cache: Path) -> Iterator[Path]:
+    """Where the cache keeps (or kept) the drawn rows of a commit and the outputs of STAGES; a folder's one by one."""
+    locked = _yaml_at(root, commit, "dvc.lock").get("stages") or {}
+    stages = [_yaml_at(root, commit, POINTER), *(locked.get(name) or {} for name in STAGES)]
+    for out in (out for stage in stages for out in stage.get("outs") or ()):
+        path = _cached(cache, out["md5"])
+        if path.suffix != ".dir":
+            yield path
+        elif path.is_file():
+            yield from (_cached(cache, item["md5"]) for item in json.loads(path.read_text(encoding="utf-8")))
 
 
 def _cached(cache: Path, md5: str) -> Path:

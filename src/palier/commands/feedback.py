@@ -21,7 +21,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Collected:
-    """``version`` is the training set's; ``older`` are commits whose feedback still holds what was to be erased."""
+    """``version`` is the training set's; ``older`` are those that still hold what was to be erased."""
 
     version: str
     changed: bool
@@ -47,7 +47,9 @@ def collect(context: Context, erase: Sequence[str], as_json: bool, *, drop_versi
     report = read_json(context.workspace.feedback / "report.json", "collect-feedback")
     version = str(report["version"])
     commit(root, f"Collect feedback {version[:12]}")
-    older = tuple(version for subject in erase for version in versions_holding(root, subject))
+    older = tuple(
+        version for subject in erase for version in versions_holding(root, subject, records.words_of(subject))
+    )
     n_dropped = drop(older) if drop_versions else 0
     found = Collected(version, changed, drawn, n_erased, older, n_dropped, report)
     show(found, as_json, _described(found, erase))
@@ -71,11 +73,14 @@ def _described(found: Collected, erase: Sequence[str]) -> str:
 def _older(found: Collected, erase: Sequence[str]) -> list[str]:
     """Where it still lies, and the command that drops it."""
     if not found.older:
-        return ["No older version in DVC's cache holds them."]
+        return [f"No older version in DVC's cache holds them. {_REMOTE}"]
     if found.n_files_dropped:
         n = len(found.older)
         return [f"Dropped {found.n_files_dropped} files of {n} older version(s) from DVC's cache. {_REMOTE}"]
-    commits = [f"  {version.commit[:12]} of {version.committed_at}" for version in found.older[:SHOWN]]
+    commits = [
+        f"  {version.commit[:12]} of {version.committed_at}" if version.commit else "  a run that made no commit"
+        for version in found.older[:SHOWN]
+    ]
     subjects = " ".join(f"--erase {subject}" for subject in erase)
     return [
         f"{len(found.older)} older version(s) in DVC's cache still hold them:",
@@ -85,6 +90,6 @@ def _older(found: Collected, erase: Sequence[str]) -> list[str]:
 
 
 _REMOTE = (
-    "What was pushed to a remote goes with `dvc gc --workspace --cloud`; models trained on them forget when they are "
-    "trained again."
+    "What was pushed to a remote goes with `dvc gc --workspace --cloud`; models trained on them, and the labels in "
+    "data/outcomes, forget when they are made again: erase once more after that."
 )

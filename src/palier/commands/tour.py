@@ -142,7 +142,7 @@ def _lay_over(changed: Path, target: Path) -> None:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def _sample_questions(settings: Settings, rounds: int = 8) -> Iterator[str]:

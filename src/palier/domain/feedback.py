@@ -29,14 +29,17 @@ from palier.domain.text_metrics import normal, token_f1
 from palier.params import CollectFeedbackParams
 
 Source = Literal["correction", "thumb", "heavy"]
-VOICES: dict[Source, float] = {"correction": 1.0, "thumb": 1.0, "heavy": 0.5}
-"""A large model's unasked answer weighs less than a person's word."""
+CACHE, GUARD = "cache", "guard"
+"""Names that the gateway gives where no rung of the ladder spoke."""
+MIN_KEYS_FOR_NO_ANSWER = 2
+"""That nothing answers a question is a claim that no passage can bear out: another key must."""
 
 
 class JudgedAnswer(BaseModel):
     """One answer as one key judged it, or as a heavy rung gave it unjudged; texts hold no personal data.
 
-    ``answer`` is empty for an "I don't know"; ``cited`` are (document id, passage id); ``at`` is an ISO date.
+    ``answer`` is empty for an "I don't know"; ``cited`` are (document id, passage id); ``at`` is an ISO date;
+    ``asked_by`` is the key that asked, None in rows that were drawn before it was kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +53,7 @@ class JudgedAnswer(BaseModel):
     rung: str | None
     is_heavy: bool
     score: float | None
+    asked_by: str | None = None
     rating: Literal[-1, 1] | None = None
     correction: str | None = None
     cited: tuple[tuple[str, str], ...] = ()
@@ -80,7 +84,7 @@ class AnswerLabel(BaseModel):
 
 @dataclass(frozen=True)
 class Sifted:
-    """What may be learned; ``dropped`` counts the rows that teach nothing by reason."""
+    """What may be learned; ``dropped`` counts by reason the rows that teach nothing, and the labels of no rung."""
 
     examples: list[FeedbackExample]
     labels: list[AnswerLabel]
@@ -98,9 +102,13 @@ class _Claim:
     question: str
     answer: str
     source: Source
-    voice: float
+    voice: int
     document_id: str
     example: FeedbackExample | None = None
+
+    @property
+    def by_machine(self) -> bool:
+        return self.source == "heavy"
 
 
 def sift(rows: Sequence[JudgedAnswer], corpus: FeedbackCorpus, rules: CollectFeedbackParams) -> Sifted:
@@ -115,7 +123,10 @@ def sift(rows: Sequence[JudgedAnswer], corpus: FeedbackCorpus, rules: CollectFee
             dropped[claim] += 1
         else:
             claims.append(claim)
-        if label := judged.label(None if isinstance(claim, str) else claim.example):
+        label = judged.label(None if isinstance(claim, str) else claim.example)
+        if label is not None and label.rung == CACHE:
+            dropped["label of a cached answer whose rung is not known"] += 1
+        elif label is not None:
             labels.append((row.key_id, label))
     examples = _believed(claims, rules, dropped)
     return Sifted(examples, _labels(labels, rules), dropped, len(rows))
@@ -126,8 +137,11 @@ class _Judgement:
 
     def __init__(self, row: JudgedAnswer, corpus: FeedbackCorpus, rules: CollectFeedbackParams) -> None:
         self._row, self._corpus, self._rules = row, corpus, rules
-        self._near = corpus.cited(row.cited) or corpus.alike(row.question, row.lang)
+        # What was cited, and nothing else, even where it is gone: elsewhere the same words say something else.
+        self._near = corpus.cited(row.cited) if row.cited else corpus.alike(row.question, row.lang)
         self._about = self._near[0].document_id if self._near else ""
+        likeliest = [(passage.document_id, passage.passage_id) for passage in self._near[:1]]
+        self._held = corpus.held_split((*row.cited, *likeliest))
         self._golden = corpus.golden_like(row.question, row.lang, self._about)
 
     def claim(self) -> _Claim | str:
@@ -137,11 +151,13 @@ class _Judgement:
             return said
         if self._golden is not None:
             return self._against_golden(said)
+        if self._held is not None:
+            return f"document of {self._held} questions"
         if said.voice < 0:
             return said
         if not said.answer:
             return self._placed(said, None)
-        support = self._support(said)
+        support = find_support(said.answer, said.lang, self._near, self._rules.min_support)
         if support is None and (said.source != "correction" or self._rules.corrections_need_passage):
             return "in no current passage"
         return self._placed(said, support)
@@ -150,9 +166,9 @@ class _Judgement:
         """What the row says of the answer that was given; None where it may not be learned, or says nothing."""
         row, trust = self._row, self._rules.thumb_trust
         passage = next(iter(self._near), None)
-        is_held = passage is None or self._corpus.golden_split(passage) in HELD
+        is_held = passage is None or self._held is not None
         is_golden = self._golden is not None and self._golden.split != "train"
-        if is_held or is_golden or row.rung is None or holds_placeholder(row.answer):
+        if is_held or is_golden or row.rung in (None, GUARD) or holds_placeholder(row.answer):
             return None
         if row.correction is not None and example is not None and example.passage_ids:
             quality = token_f1(row.answer, example.answers[0], row.lang)
@@ -161,6 +177,7 @@ class _Judgement:
         else:
             return None
         assert passage is not None
+        assert row.rung is not None
         return AnswerLabel(
             id=_id_of(row),
             lang=row.lang,
@@ -172,21 +189,18 @@ class _Judgement:
             weight=1.0,
         )
 
-    def _support(self, said: _Claim) -> Support | None:
-        """In what was cited, else in what looks like an answer."""
-        least = self._rules.min_support
-        found = find_support(said.answer, said.lang, self._near, least)
-        return found or find_support(said.answer, said.lang, self._corpus.alike(said.question, said.lang), least)
-
     def _said(self) -> _Claim | str:
         row, rules = self._row, self._rules
         source: Source
+        voice: int
+        if row.rung == GUARD:
+            return "refused by the guard"
         if row.correction is not None:
-            answer, source, voice = said_of(row.correction), "correction", VOICES["correction"]
+            answer, source, voice = said_of(row.correction), "correction", 1
         elif row.rating is not None:
-            answer, source, voice = row.answer, "thumb", row.rating * VOICES["thumb"]
+            answer, source, voice = row.answer, "thumb", row.rating
         elif row.is_heavy and row.answer and (row.score or 0.0) >= rules.heavy_min_score:
-            answer, source, voice = row.answer, "heavy", VOICES["heavy"]
+            answer, source, voice = row.answer, "heavy", 1
         else:
             return "not judged, and not believed"
         if holds_placeholder(answer):
@@ -248,10 +262,13 @@ def _believed(claims: Sequence[_Claim], rules: CollectFeedbackParams, dropped: C
         if not agreed:
             dropped["people disagree"] += in_favour
             continue
+        if not agreed[0].answer and len(agreed) < MIN_KEYS_FOR_NO_ANSWER:
+            dropped["that nothing answers it, said by one key"] += in_favour
+            continue
         n_alike = sum(same_answer(claim.answer, [agreed[0].answer], claim.lang) for claim in group if claim.voice > 0)
         dropped["said already"] += n_alike - 1
         dropped["outvoted"] += in_favour - n_alike
-        best = max(agreed, key=lambda claim: (claim.voice, claim.source == "correction"))
+        best = max(agreed, key=lambda claim: claim.source == "correction")
         assert best.example is not None
         chosen.append(replace(best, example=best.example.model_copy(update={"n_keys": len(agreed)})))
     kept = capped(chosen, _cap(rules), lambda claim: claim.key_id, lambda claim: claim.claim_id)
@@ -281,6 +298,10 @@ def _cap(rules: CollectFeedbackParams) -> Cap:
 
 
 def _id_of(row: JudgedAnswer) -> str:
-    """Stable, and tells neither the request nor the key to whoever reads a training set."""
-    digest = hashlib.sha256(f"{row.request_id}\0{row.key_id}".encode()).hexdigest()
+    return learned_id(row.request_id, row.key_id)
+
+
+def learned_id(request_id: str, key_id: str) -> str:
+    """The id of what a key's word on a request taught: stable, and tells neither of them to whoever reads it."""
+    digest = hashlib.sha256(f"{request_id}\0{key_id}".encode()).hexdigest()
     return f"feedback-{digest[:12]}"

@@ -7,6 +7,7 @@ id, never by row. Pure. The price: feedback about a test document, right as it m
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from palier.domain.documents import Lang, Passage
 from palier.domain.golden import GoldenQuestion, Split
@@ -28,8 +29,10 @@ class FeedbackCorpus:
     ) -> None:
         self._passages = {passage.passage_id: passage for passage in passages}
         self._by_document: dict[str, list[Passage]] = {}
+        self._by_root: dict[str, list[Passage]] = {}
         for passage in passages:
             self._by_document.setdefault(passage.document_id, []).append(passage)
+            self._by_root.setdefault(_root(passage), []).append(passage)
         self._lookalikes = Lookalikes(passages)
         self._golden = {row.id: row for row in golden}
         self._near = {split: _questions(golden, split, near) for split in HELD}
@@ -43,19 +46,33 @@ class FeedbackCorpus:
 
     def golden_like(self, question: str, lang: Lang, document_id: str) -> GoldenQuestion | None:
         """The golden question that is ``question``, or nearly: of those for training one of that document only, since
-        the same question about another document is another question; of those kept for measuring any.
+        the same question about another document is another question; of those kept for measuring any, in any
+        language, since that of what people ask is guessed.
         """
         nearby = self._train_near.get(document_id)
-        for index in (*self._near.values(), self._exact, *([nearby] if nearby else [])):
-            if (found := index.find(question, lang)) is not None:
+        held = [(index, language) for index in self._near.values() for language in get_args(Lang)]
+        train = [(index, lang) for index in (self._exact, nearby) if index is not None]
+        for index, language in (*held, *train):
+            if (found := index.find(question, language)) is not None:
                 return self._golden[found]
         return None
 
     def cited(self, cited: Sequence[tuple[str, str]]) -> list[Passage]:
-        """Of (document id, passage id): the passages that still are, then the others of their documents."""
+        """Of (document id, passage id): the passages that still are, then the others of their documents, then those
+        elsewhere that repeat one of them.
+        """
         still = [self._passages[passage_id] for _, passage_id in cited if passage_id in self._passages]
         documents = [passage for document_id, _ in cited for passage in self._by_document.get(document_id, ())]
-        return list({passage.passage_id: passage for passage in [*still, *documents]}.values())
+        own = [*still, *documents]
+        repeats = [repeat for passage in own for repeat in self._by_root[_root(passage)]]
+        return list({passage.passage_id: passage for passage in [*own, *repeats]}.values())
+
+    def held_split(self, cited: Sequence[tuple[str, str]]) -> Split | None:
+        """The split, of those that measure, of what was cited: of a document, there still or not, or of a passage."""
+        splits = [self._splits.get(document_id) for document_id, _ in cited]
+        passages = [self._passages[passage_id] for _, passage_id in cited if passage_id in self._passages]
+        splits += [self.golden_split(passage) for passage in passages]
+        return next((held for held in HELD if held in splits), None)
 
     def alike(self, question: str, lang: Lang) -> list[Passage]:
         """The passages that share most rare words with the question; as slow as there are passages."""

@@ -2,8 +2,9 @@
 
 Claims on the same question, or on nearly the same about one document ("when does the shop in York close?" is near to
 one about Leeds), are one vote: each key has one voice, its last; the answer with most voices counts, a tie teaches
-nothing. Then no key may teach more than its share. Pure; who is who comes in as a key's id. The price: one key can keep
-one honest answer out by contradicting it, which is safer than learning the wrong one.
+nothing. A machine's answers count only where no person spoke. Then no key may teach more than its share. Pure; who is
+who comes in as a key's id. The price: one key can keep one honest answer out by contradicting it, which is safer than
+learning the wrong one.
 """
 
 import hashlib
@@ -35,7 +36,9 @@ class Spoken(Protocol):
     @property
     def answer(self) -> str: ...
     @property
-    def voice(self) -> float: ...
+    def voice(self) -> int: ...
+    @property
+    def by_machine(self) -> bool: ...
 
 
 S = TypeVar("S", bound=Spoken)
@@ -67,22 +70,33 @@ def one_question_each(claims: Sequence[S], near: float) -> list[list[S]]:
 
 def elected(group: Sequence[S]) -> list[S]:
     """The claims for the answer that has most voices, one a key, in order; empty when nobody wins."""
-    latest = {claim.key_id: claim for claim in group}  # a later claim of a key replaces its earlier one
+    voices = _one_a_key([claim for claim in group if not claim.by_machine] or group)
     answers: list[list[S]] = []
-    for claim in (claim for claim in latest.values() if claim.voice > 0):
+    for claim in (claim for claim in voices if claim.voice > 0):
         alike = next((said for said in answers if same_answer(claim.answer, [said[0].answer], claim.lang)), None)
         if alike is None:
             answers.append([claim])
         else:
             alike.append(claim)
-    against = [claim for claim in latest.values() if claim.voice < 0]
+    against = [claim for claim in voices if claim.voice < 0]
     ranked = sorted(((_voices(said, against), -place) for place, said in enumerate(answers)), reverse=True)
     if not ranked or ranked[0][0] <= 0 or (len(ranked) > 1 and ranked[1][0] == ranked[0][0]):
         return []
     return answers[-ranked[0][1]]
 
 
-def _voices(said: Sequence[Spoken], against: Sequence[Spoken]) -> float:
+def _one_a_key(claims: Sequence[S]) -> list[S]:
+    """Each key's last word; but what it is for stays, until it is for another answer or against that one."""
+    latest: dict[str, S] = {}
+    for claim in claims:
+        said = latest.get(claim.key_id)
+        if said and said.voice > 0 > claim.voice and not same_answer(claim.answer, [said.answer], claim.lang):
+            continue
+        latest[claim.key_id] = claim
+    return list(latest.values())
+
+
+def _voices(said: Sequence[Spoken], against: Sequence[Spoken]) -> int:
     first = said[0]
     contrary = [claim for claim in against if same_answer(claim.answer, [first.answer], first.lang)]
     return sum(claim.voice for claim in [*said, *contrary])

@@ -26,7 +26,7 @@ from palier.params import Params
 
 @dataclass(frozen=True)
 class CollectResult:
-    """``version`` names the set by its content; ``dropped`` counts the rows that teach nothing by reason."""
+    """``version`` names the set by its content; ``dropped`` counts by reason, as in `Sifted`."""
 
     version: str
     n_rows: int

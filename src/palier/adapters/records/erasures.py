@@ -52,6 +52,20 @@ class ErasureRecords(Connected):
             rows = connection.execute(select(*columns).order_by(erasures.c.erasure_id))
             return [Erasure(*row) for row in rows]
 
+    def words_of(self, subject: str) -> set[tuple[str, str]]:
+        """(request id, key id) of all that this key asked or said, or that was asked and said in this request; known
+        after an erasure too, since the rows stay.
+        """
+        asked = select(requests.c.request_id, requests.c.key_id)
+        said = select(feedback.c.request_id, feedback.c.key_id)
+        about = select(requests.c.request_id).where(or_(requests.c.key_id == subject, requests.c.request_id == subject))
+        statements = (
+            asked.where(requests.c.request_id.in_(about)),
+            said.where(or_(feedback.c.key_id == subject, feedback.c.request_id.in_(about))),
+        )
+        with self._engine.connect() as connection:
+            return {(row[0], row[1]) for statement in statements for row in connection.execute(statement)}
+
     def forget_texts(self, older_than: datetime | None) -> int:
         """Blank what arrived under a tombstone since, and all texts older than that; how many requests lost theirs."""
         tombstones = self.erasures()

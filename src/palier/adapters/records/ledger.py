@@ -132,12 +132,14 @@ class LedgerRecords(Connected):
 
     def judgements(self, since: datetime) -> list[tuple[LedgerRow, dict[str, Any]]]:
         """Served answers since then with what was said about each (key_id, rating, correction, created_at), oldest
-        judgement first; none whose texts are gone.
+        judgement first; none whose texts are gone, nor that ended in an error: nobody was given those.
         """
         said = [feedback.c[name].label(f"said_{name}") for name in _SAID]
         is_served = (requests.c.request_id == feedback.c.request_id) & requests.c.is_shadow.is_(False)
         statement = select(*_COLUMNS, *said).join(feedback, is_served).order_by(feedback.c.feedback_id)
-        statement = statement.where(requests.c.created_at >= since, requests.c.question != "")
+        statement = statement.where(
+            requests.c.created_at >= since, requests.c.question != "", requests.c.error.is_(None)
+        )
         with self._engine.connect() as connection:
             rows = [row._mapping for row in connection.execute(statement)]
         return [
