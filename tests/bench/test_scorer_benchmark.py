@@ -53,7 +53,7 @@ def test_only_test_articles_are_asked_and_the_file_holds_each_scorer_and_the_bro
     for scorer in ("fitted_without_starter", "fitted_without_verifier", "verifier", "reader_margin"):
         assert results[scorer]["auc"]["n"] == n_answers
         assert results[scorer]["auc"]["low"] <= results[scorer]["auc"]["value"] <= results[scorer]["auc"]["high"]
-    assert 0.0 <= results["fitted"]["ece"]["value"] <= 1.0
+    assert 0.0 <= results["fitted"]["ece"] <= 1.0
     assert 0.0 < results["fitted"]["ece_by_chance"] < 0.3
     assert "ece" not in results["reader_margin"]  # logits are no probabilities
     assert results["starter_by_domain"]["a.jsonl"]["auc"]["value"] == results["starter"]["auc"]["value"]
