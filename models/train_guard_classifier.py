@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="full weights go here, and int8 ONNX")
     parser.add_argument("--out", type=Path, required=True, help="adapter.safetensors and config.json go here")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--honest", type=int, default=1000, help="public and written questions an epoch and language")
+    parser.add_argument("--honest", type=int, default=2000, help="public and written questions an epoch and language")
     parser.add_argument("--learning-rate", type=float, default=1.5e-4)
     parser.add_argument("--smoothing", type=float, default=0.03, help="how far from 0 and 1 the labels are")
     parser.add_argument("--batch-size", type=int, default=32)

@@ -294,7 +294,7 @@ def main() -> None:
     parser.add_argument("--classifier", type=Path, required=True, help="int8 ONNX of the weights that lie in --out")
     parser.add_argument("--examples", type=Path, default=Path(__file__).parent / "guard_examples")
     parser.add_argument("--out", type=Path, required=True, help="guard.json goes here")
-    parser.add_argument("--honest", type=int, default=1000, help="public and written questions of each language")
+    parser.add_argument("--honest", type=int, default=2000, help="public and written questions of each language")
     parser.add_argument("--pool-questions", type=int, default=200)
     parser.add_argument("--regularisation", type=float, default=Recipe().regularisation)
     parser.add_argument("--lexical-weight", type=float, default=Recipe().lexical_weight)

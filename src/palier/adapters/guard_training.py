@@ -75,8 +75,8 @@ class Recipe:
     lexical_weight: float = 1.0
     vector_weight: float = 0.7
     refused: float = 0.01
-    refused_golden: float = 0.02
-    refused_alike: float = 0.02
+    refused_golden: float = 0.03
+    refused_alike: float = 0.08
 
 
 def read_examples(folder: Path, rng: np.random.Generator, n_topics: int = 3) -> list[Example]:
