@@ -260,7 +260,7 @@ def examples_at(args: argparse.Namespace, split: str) -> Path:
 def read_examples(args: argparse.Namespace, split: str) -> list[Example]:
     """What `mine` wrote."""
     text = examples_at(args, split).read_text(encoding="utf-8")
-    return [Example(**json.loads(line)) for line in text.splitlines()]
+    return [Example(**json.loads(line)) for line in text.split("\n") if line]
 
 
 def start(base: Path, args: argparse.Namespace) -> CrossEncoder:

@@ -14,9 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from palier.domain.answering import Attempt, Climb, Hit, Question
-
-CACHE = "cache"
-"""The rung that a remembered answer names in the ledger and to the caller."""
+from palier.domain.ledger import CACHE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from palier.domain.answering import Attempt, Climb, Hit, Question, RungAnswer
 from palier.domain.guarding import REFUSALS, Kind, Verdict
+from palier.domain.ledger import GUARD
 from palier.domain.money import cpu_cost_nanousd
 from serving.releases import Release
-
-GUARD = "guard"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from feedback_pieces import RULES, TOWNS, corpus, hours, judged, rules, shop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palier.domain.feedback import CACHE, GUARD, FeedbackExample, JudgedAnswer, Sifted, sift
+from palier.domain.feedback import FeedbackExample, JudgedAnswer, Sifted, sift
 from palier.domain.feedback_votes import Cap, capped, key_limit
 from palier.domain.golden import row_findings
+from palier.domain.ledger import CACHE, GUARD
 from palier.domain.personal_data import redact
 from palier.domain.reading_tasks import answer_spans
 from palier.params import CollectFeedbackParams

@@ -5,10 +5,9 @@ from dataclasses import replace
 from lexical_release import Character, passages_of
 from running_gateway import Running
 
-from palier.domain import feedback
 from palier.domain.answering import Attempt, Climb, Hit, Question, RungAnswer, Turn
-from serving.answer_cache import CACHE, AnswerCache, cache_key
-from serving.guard import GUARD
+from palier.domain.ledger import CACHE
+from serving.answer_cache import AnswerCache, cache_key
 from serving.rows import ledger_attempt
 
 HITS = [Hit(passage, 0.9) for passage in passages_of()[:2]]
@@ -59,11 +58,6 @@ def test_the_ledger_keeps_whose_answer_was_given_again():
     (kept,) = map(ledger_attempt, again.attempts)
     assert (kept["rung"], kept["first_rung"]) == (CACHE, "wide")
     assert "first_rung" not in ledger_attempt(WIDE)
-
-
-def test_the_flywheel_and_the_gateway_mean_the_same_by_their_names():
-    """The platform never imports the gateway, so the words stand in both."""
-    assert (feedback.CACHE, feedback.GUARD) == (CACHE, GUARD)
 
 
 def test_the_least_recently_used_is_forgotten_first():

@@ -7,7 +7,7 @@ import pytest
 from lexical_release import LexicalRetriever, OverlapScorer, QuotingRung, passages_of
 
 from palier import errors
-from palier.domain.answering import Cascade, Hit, Question, RungAnswer, Step
+from palier.domain.answering import MOST_EARLIER_CHARS, Cascade, Hit, Question, RungAnswer, Step
 from palier.domain.guarding import REFUSALS
 from palier.errors import ModelEndpointError
 from serving.answers import climb_past_failures
@@ -105,7 +105,7 @@ def test_a_long_turn_before_the_question_is_read_from_its_end_and_a_long_questio
         answer.strip()[-MAX_QUESTION_CHARS:],
     ]
     assert question.standalone.endswith("is it open? And on Sunday?")
-    assert len(question.standalone) <= 2 * MAX_QUESTION_CHARS + 1
+    assert len(question.standalone) == MOST_EARLIER_CHARS + len(" And on Sunday?")
     short = question_of(request("x" * MAX_QUESTION_CHARS, "Yes.", "And on Sunday?").messages)
     assert [len(turn.content) for turn in short.history] == [MAX_QUESTION_CHARS, 4]
     with pytest.raises(BadRequestProblem, match="13221 characters"):

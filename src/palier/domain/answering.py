@@ -17,9 +17,8 @@ from palier.domain.documents import Lang, Passage
 from palier.domain.fusion import SearchMode
 
 Number = TypeVar("Number", float, NDArray[np.float64])
-
-
 MOST_EARLIER_CHARS = 500
+"""Of the turn before a question, where both are read as one."""
 
 
 @dataclass(frozen=True, slots=True)

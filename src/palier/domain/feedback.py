@@ -22,6 +22,7 @@ from palier.domain.documents import Lang, Passage
 from palier.domain.feedback_corpus import HELD, FeedbackCorpus, same_answer
 from palier.domain.feedback_votes import Cap, capped, elected, one_question_each
 from palier.domain.golden import GoldenQuestion
+from palier.domain.ledger import CACHE, GUARD
 from palier.domain.personal_data import holds_placeholder
 from palier.domain.prompting import said_of
 from palier.domain.reading_tasks import answer_spans
@@ -29,8 +30,6 @@ from palier.domain.text_metrics import normal, token_f1
 from palier.params import CollectFeedbackParams
 
 Source = Literal["correction", "thumb", "heavy"]
-CACHE, GUARD = "cache", "guard"
-"""Names that the gateway gives where no rung of the ladder spoke."""
 MIN_KEYS_FOR_NO_ANSWER = 2
 """That nothing answers a question is a claim that no passage can bear out: another key must."""
 

@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 Arm = Literal["champion", "challenger", "shadow"]
+CACHE, GUARD = "cache", "guard"
+"""What stands for a rung where none of the ladder spoke: an answer given again, and a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
