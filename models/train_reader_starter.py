@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from training_rows import FILES, READ_BEFORE, TEXTS, WRITTEN, Row, content_of, read_rows, written_rows
+from training_rows import FILES, QUESTIONS, READ_BEFORE, TEXTS, WRITTEN, Row, content_of, read_rows, written_rows
 
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
@@ -275,7 +275,7 @@ def train(base: Path, args: argparse.Namespace) -> SpanReader:
 
 def facts_of(args: argparse.Namespace) -> dict[str, object]:
     """What the steps of a run follow from: all options but those of MAY_CHANGE, with files by their hashes."""
-    texts = [] if args.written is None else [*(args.written or READ_BEFORE), "piaf.tsv"]
+    texts = [] if args.written is None else args.written or READ_BEFORE
     read = [*(args.data / name for name in FILES), *(WRITTEN / name for name in texts)]
     encoder = resolve("encoder-starter") / STARTER_FILE if args.from_encoder else None
     return {name: value for name, value in vars(args).items() if name not in MAY_CHANGE} | {
@@ -316,7 +316,7 @@ def main() -> None:
     parser.add_argument(
         "--written",
         nargs="*",
-        choices=TEXTS,
+        choices=[*TEXTS, *QUESTIONS],
         help="read `reading_examples` too: these texts, or those of steps 8 to 10",
     )
     parser.add_argument("--mask-share", type=float, default=0.06, help="passage tokens hidden in training")

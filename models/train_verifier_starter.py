@@ -27,7 +27,7 @@ from cross_encoder_training import WEIGHTS, inputs_of, learning_rate_share, pres
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
-from training_rows import FILES, READ_BEFORE, TEXTS, WRITTEN, Row, content_of, read_rows, written_rows
+from training_rows import FILES, QUESTIONS, READ_BEFORE, TEXTS, WRITTEN, Row, content_of, read_rows, written_rows
 
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_cross_encoder import CROSS_ENCODER_FILES, PairCutter
@@ -35,7 +35,7 @@ from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.remembered import content_key
 from palier.adapters.torch_cross_encoder import CrossEncoder, bare_cross_encoder, starter_cross_encoder
 from palier.adapters.torch_precision import autocast
-from palier.adapters.workspace import write_text
+from palier.adapters.workspace import json_lines, write_text
 from palier.domain.claims import claim
 from palier.domain.spans import occurrences, plain_answer, quote_around
 from palier.domain.text_metrics import best_f1
@@ -247,7 +247,7 @@ def mine(args: argparse.Namespace) -> None:
 
 def examples_at(args: argparse.Namespace, split: str) -> Path:
     """Where the examples of ``split`` lie, under a hash of the reader, of the texts, and of how they are drawn."""
-    texts = [] if args.written is None else [*(args.written or READ_BEFORE), "piaf.tsv"]
+    texts = [] if args.written is None else args.written or READ_BEFORE
     read = [
         *(args.reader / name for name in CROSS_ENCODER_FILES),  # a reader's files have the same names
         *(args.data / name for name in FILES),
@@ -259,8 +259,7 @@ def examples_at(args: argparse.Namespace, split: str) -> Path:
 
 def read_examples(args: argparse.Namespace, split: str) -> list[Example]:
     """What `mine` wrote."""
-    text = examples_at(args, split).read_text(encoding="utf-8")
-    return [Example(**json.loads(line)) for line in text.split("\n") if line]
+    return [Example(**json.loads(line)) for line in json_lines(examples_at(args, split))]
 
 
 def start(base: Path, args: argparse.Namespace) -> CrossEncoder:
@@ -283,7 +282,7 @@ def main() -> None:
     parser.add_argument(
         "--written",
         nargs="*",
-        choices=sorted(TEXTS),
+        choices=[*TEXTS, *QUESTIONS],
         help="learn from these texts of `reading_examples` too (none named: those of before step 11)",
     )
     parser.add_argument("--work", type=Path, required=True)

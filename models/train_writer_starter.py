@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file, save_file
-from training_rows import FILES, TEXTS, WRITTEN, Row, content_of, read_rows, written_rows
+from training_rows import FILES, QUESTIONS, TEXTS, WRITTEN, Row, content_of, read_rows, written_rows
 
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_reader import OnnxReader
@@ -172,8 +172,7 @@ def hash_of(starter: Path) -> str:
 
 def facts_of(args: argparse.Namespace) -> dict[str, object]:
     """What the steps of a run follow from: all options but those of MAY_CHANGE, with files by their hashes."""
-    texts = [*args.written, "piaf.tsv"]
-    read = [*(args.data / name for name in FILES), *(WRITTEN / name for name in texts)]
+    read = [*(args.data / name for name in FILES), *(WRITTEN / name for name in args.written)]
     return {name: value for name, value in vars(args).items() if name not in MAY_CHANGE} | {
         "data": content_key(*map(sha256_file, read))[:12],
         "start": sha256_file(args.start)[:12] if args.start else None,
@@ -273,7 +272,9 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--french-rows", type=int, default=3000, help="answerable ones, of each epoch")
     parser.add_argument("--english-rows", type=int, default=3000)
-    parser.add_argument("--written", nargs="+", choices=TEXTS, default=tuple(TEXTS), help="of `reading_examples`")
+    parser.add_argument(
+        "--written", nargs="+", choices=[*TEXTS, *QUESTIONS], default=(*TEXTS, "piaf.tsv"), help="of `reading_examples`"
+    )
     parser.add_argument("--written-share", type=float, default=0.5, help="of the rows of a language: written ones")
     parser.add_argument("--unanswerable-share", type=float, default=0.06, help="rows asked so, per answerable row")
     parser.add_argument("--foreign-share", type=float, default=0.06, help="beside another passage of the article")

@@ -28,8 +28,11 @@ TEXTS: dict[str, Lang] = {
     "fr_as_asked.txt": "fr",
     "en_as_asked.txt": "en",
 }
-READ_BEFORE = ("fr.txt", "en.txt")
-"""The texts that the committed verifier was trained on, and the reader's steps 8 to 10."""
+QUESTIONS: dict[str, Lang] = {"piaf.tsv": "fr", "piaf_more.tsv": "fr", "squad.tsv": "en", "natural_questions.tsv": "en"}
+"""More questions about passages of the public sets."""
+
+READ_BEFORE = ("fr.txt", "en.txt", "piaf.tsv")
+"""What the reader's steps 8 to 10 and the guard read."""
 
 UNREAD: dict[str, Lang] = {"en_unread.txt": "en", "fr_unread.txt": "fr"}
 """Texts that no reader, writer or verifier is trained on: the scorer learns from what a reader says to what it has not
@@ -56,19 +59,25 @@ def read_rows(folder: Path, splits: Sequence[str]) -> list[Row]:
 
 
 def written_rows(data: Path, names: Sequence[str] = READ_BEFORE) -> list[Row]:
-    """Rows written for this project, to train on only: texts of ``names``, and more questions about passages of PIAF.
+    """Rows written for this project, to train on only: those of ``names``, of `TEXTS` and of `QUESTIONS`.
 
     `reading_examples/README.md` tells their form. A question whose passage is not among the training titles of the
     ``data`` at hand is left out.
     """
-    rows = [asdict(row) for name in names for row in read_texts(WRITTEN / name, TEXTS[name])]
-    passages = {row["passage_id"]: row for row in read_rows(data, ["train"]) if row["lang"] == "fr"}
-    for line in (WRITTEN / "piaf.tsv").read_text(encoding="utf-8").splitlines():
-        passage, question, answer = line.split("\t")
-        if source := passages.get(passage):
-            asked = {"id": sha256_text(f"{passage}\n{question}")[:16], "question": question.strip()}
-            answers = [answer.strip()] if answer.strip() else []
-            rows.append({**source, **asked, "answers": answers, "answerable": bool(answers)})
+    texts = [asdict(row) for name in names if name in TEXTS for row in read_texts(WRITTEN / name, TEXTS[name])]
+    return texts + _questions(data, [name for name in names if name in QUESTIONS])
+
+
+def _questions(data: Path, names: Sequence[str]) -> list[Row]:
+    passages = {(row["lang"], row["passage_id"]): row for row in read_rows(data, ["train"])} if names else {}
+    rows = []
+    for name in names:
+        for line in (WRITTEN / name).read_text(encoding="utf-8").rstrip("\n").split("\n"):
+            passage, question, answer = line.split("\t")
+            if source := passages.get((QUESTIONS[name], passage)):
+                asked = {"id": sha256_text(f"{passage}\n{question}")[:16], "question": question.strip()}
+                answers = [answer.strip()] if answer.strip() else []
+                rows.append({**source, **asked, "answers": answers, "answerable": bool(answers)})
     return rows
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from models.training_rows import TEXTS, UNREAD, WRITTEN
+from models.training_rows import QUESTIONS, TEXTS, UNREAD, WRITTEN
 from palier.adapters.reading_texts import read_texts
 from palier.domain.title_split import title_split
 
@@ -26,9 +26,9 @@ def test_what_the_scorer_learns_from_is_nothing_that_a_reader_reads() -> None:
     assert read.isdisjoint(unread)
 
 
-def test_questions_about_public_passages_are_of_training_titles() -> None:
-    lines = (WRITTEN / "piaf.tsv").read_text(encoding="utf-8").splitlines()
-    rows = [line.split("\t") for line in lines]
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_questions_about_public_passages_are_of_training_titles(name: str) -> None:
+    rows = [line.split("\t") for line in (WRITTEN / name).read_text(encoding="utf-8").rstrip("\n").split("\n")]
     assert {len(row) for row in rows} == {3}
     assert {title_split(passage.rsplit("#", 1)[0]) for passage, _, _ in rows} == {"train"}
     assert len({(passage, question) for passage, question, _ in rows}) == len(rows)
