@@ -79,6 +79,7 @@ def test_each_kind_is_found_in_its_usual_spellings(kind: str, said: str) -> None
         "From 06/12/2024 18:30 to 06.12.2024 19:30, not 06-12-2024 20h00 or 07/12/24; 2024/06/12/07/08",
         "Orders 0712345678901, 071234567890, 06123456789, 071234567 and 07123456; 0.07700900123; 1,06 12 34 56 78",
         "ISBN 0-306-40615-2, 978-0-306-40615-7; sections 0.1.2.3.4.5, 1.02.03 and (020) 7.94",
+        "Version 1.2.3.4 of the app, chapter 2.1.1.3",
         "H1N1, C6H12O6, A4, B12CD, QX12AB and RTX4090",
         "::",
     ],
@@ -102,7 +103,15 @@ def test_neighbours_that_touch_are_all_found() -> None:
     """What hides behind a find (an address behind a telephone) is found too, and nothing is found twice."""
     assert redact("+33612345678SW1A 2AA+33612345678").text == "[phone][address][phone]"
     assert redact("(555) 010-9999(555) 010-9998").text == "[phone][phone]"
-    assert redact("::1.2.3.4").text == "::[ip address]"
+    assert redact("::10.2.3.4").text == "::[ip address]"
+    two = "GB82 WEST 1234 5698 7654 32 FR76 3000 6000 0112 3456 7890 189"
+    assert redact(f"{two} DE89 3704 0044 0532 0130 00").text == "[iban] [iban] [iban]"
+
+
+@pytest.mark.parametrize("after", ["12/27", "12 27", "0628 123", "et 12"])
+def test_a_card_is_found_before_its_expiry_date(after: str) -> None:
+    assert redact(f"carte 4970 1000 0000 0154 {after}").text == f"carte [card] {after}"
+    assert redact(f"4111111111111111 {after}").text == f"[card] {after}"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +137,7 @@ def test_neighbours_that_touch_are_all_found() -> None:
         ("", "1 ", 0),
         ("", ".", 0),
         ("", "1.1.", 0),
-        ("1.1.1.1", "a", 1),
+        ("10.1.1.1", "a", 1),
         ("", "a:", 0),
         ("", "AA11 ", 0),
         ("", " ", 0),

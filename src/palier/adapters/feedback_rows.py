@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from palier.adapters.records import Records
-from palier.adapters.workspace import Workspace, read_jsonl, write_jsonl
+from palier.adapters.workspace import Workspace, json_lines, read_jsonl, write_jsonl
 from palier.domain.feedback import AnswerLabel, FeedbackExample, JudgedAnswer
 from palier.domain.ledger import LedgerRow
 from palier.domain.personal_data import Public, redact
@@ -125,5 +125,4 @@ def _document_texts(workspace: Workspace) -> Iterable[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Split at line feeds only: `splitlines` would also break at U+2028 and its like, which JSON leaves in a text."""
-    return [line for line in path.read_text(encoding="utf-8").split("\n") if line] if path.is_file() else []
+    return json_lines(path) if path.is_file() else []

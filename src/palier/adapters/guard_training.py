@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags, hstack, vstack
 from sklearn.linear_model import LogisticRegression
 
+from palier.adapters.workspace import json_lines
 from palier.domain.answering import Hit, Question
 from palier.domain.documents import Lang
 from palier.domain.guarding import (
@@ -122,7 +123,7 @@ def _has_gap(text: str) -> bool:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        return [json.loads(line) for line in json_lines(path)]
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no file of guard examples ({error}). See models/guard_examples.") from error
 

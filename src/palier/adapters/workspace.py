@@ -147,8 +147,14 @@ def read_jsonl(path: Path, made_by: str) -> list[dict[str, Any]]:
     """All rows of a JSON-lines file; NotReadyError when it is not there."""
     if not path.is_file():
         raise NotReadyError(f"{path} is not there yet: run `palier {made_by}` first.")
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]
+    return [json.loads(line) for line in json_lines(path)]
+
+
+def json_lines(path: Path) -> list[str]:
+    """The lines of a JSON-lines file, empty ones left out. They end at line feeds only: `splitlines` would also break
+    at U+2028 and its like, which JSON leaves in a text.
+    """
+    return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -18,7 +18,7 @@ import typer
 
 from palier.adapters.airflow_api import AirflowApi, DagRunState, TaskState
 from palier.adapters.records import Records
-from palier.adapters.workspace import Workspace
+from palier.adapters.workspace import Workspace, json_lines
 from palier.commands import services
 from palier.commands.context import WorkspaceOption, utc_now
 from palier.commands.questions import ask_gateway, describe_answer
@@ -142,7 +142,7 @@ def _lay_over(changed: Path, target: Path) -> None:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    return [json.loads(line) for line in json_lines(path)]
 
 
 def _sample_questions(settings: Settings, rounds: int = 8) -> Iterator[str]:

@@ -166,14 +166,20 @@ def _matching(pattern: re.Pattern[str], is_valid: Callable[[str], bool] = bool) 
     return lambda text: (match.span() for match in pattern.finditer(text) if is_valid(match[0]))
 
 
-def _ibans(text: str) -> Iterator[tuple[int, int]]:
-    """The longest beginning of a match, ending with a word, whose checksum holds: more words may follow it."""
-    for match in _IBAN.finditer(text):
-        whole = match[0]
-        ends = [len(whole), *(gap.start() for gap in re.finditer(r"[ -]", whole))]
-        best = max((end for end in ends if is_iban(whole[:end])), default=None)
-        if best is not None:
-            yield match.start(), match.start() + best
+def _beginning(pattern: re.Pattern[str], is_valid: Callable[[str], bool]) -> Finder:
+    """The longest valid beginning of a match, ending with a word: more words may follow it, or another such number."""
+
+    def finder(text: str) -> Iterator[tuple[int, int]]:
+        at = 0
+        while match := pattern.search(text, at):
+            whole, start = match[0], match.start()
+            ends = [len(whole), *(gap.start() for gap in re.finditer(r"[ -]", whole))]
+            best = max((end for end in ends if is_valid(whole[:end])), default=None)
+            if best is not None:
+                yield start, start + best
+            at = match.end() if best is None else start + best
+
+    return finder
 
 
 def _social_security_numbers(text: str) -> Iterator[tuple[int, int]]:
@@ -183,7 +189,16 @@ def _social_security_numbers(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
+def _is_payment_card(value: str) -> bool:
+    """As most are: 15 or 16 digits, the first 2 to 6; an expiry date may stand behind them."""
+    return value[0] in "23456" and sum(map(str.isdigit, value)) in (15, 16) and is_card_number(value)
+
+
 def _is_ip_address(value: str) -> bool:
+    if re.fullmatch(
+        r"\d(?:\.\d){3}", value
+    ):  # a version or a chapter; such addresses are public resolvers', nobody's own
+        return False
     try:
         ipaddress.ip_address(value)
     except ValueError:
@@ -204,9 +219,10 @@ def _blanked(text: str, spans: Iterable[tuple[int, int]]) -> str:
 
 _FINDERS: tuple[tuple[Kind, Finder], ...] = (
     ("e-mail", _matching(_EMAIL)),
-    ("iban", _ibans),
+    ("iban", _beginning(_IBAN, is_iban)),
     ("social security number", _social_security_numbers),
     ("card", _matching(_CARD, is_card_number)),
+    ("card", _beginning(_CARD, _is_payment_card)),
     ("ip address", _matching(_IPV4, _is_ip_address)),
     ("ip address", _matching(_IPV6, _is_ip_address)),
     *(("phone", _matching(pattern)) for pattern in _PHONES),
