@@ -72,6 +72,14 @@ def test_a_tag_of_a_git_repository_replaces_the_documents_and_a_second_time_chan
     assert (workspace.documents / "en" / "page.md").stat().st_ino == inode
 
 
+def test_a_branch_is_not_taken_for_another_whose_name_ends_the_same(workspace, repository):
+    run_git(["branch", "backup/main", "v1"], repository)
+    run_git(["tag", "-a", "-m", "old", "old/main", "v1"], repository)
+    brought = bring_documents(workspace, GitSource(git=str(repository), revision="main", folder="docs"))
+    assert brought.revision == head(repository)
+    assert held(workspace) == {"en/page.md": "Two."}
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -107,6 +115,16 @@ def test_a_dead_endpoint_is_told_at_once(workspace, monkeypatch, free_port):
     with pytest.raises(DocumentSourceError, match=f"127.0.0.1:{port} does not answer"):
         bring_documents(workspace, S3Source(s3="s3://handbook"))
     assert held(workspace) == {"en/old.md": "Old."}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "told"),
+    [("http://key:hidden@localhost:99999", "endpoint localhost:99999 does"), ("localhost:1", "endpoint localhost:1 ")],
+)
+def test_an_endpoint_that_is_none_is_told_without_its_secrets(workspace, monkeypatch, endpoint, told):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(DocumentSourceError, match=told):
+        bring_documents(workspace, S3Source(s3="s3://handbook"))
 
 
 def test_documents_that_a_kill_left_in_the_cache_come_back(workspace, monkeypatch, free_port):

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import docx
@@ -40,6 +41,19 @@ def test_id_language_and_title_come_from_path_front_matter_heading_or_name(tmp_p
         "en/menus/menu": ("en", "Menu: 2026"),
         "fr/horaires": ("fr", "Horaires d'été"),
     }
+
+
+def test_a_name_in_letters_and_accents_apart_gives_the_same_id_and_title(tmp_path: Path):
+    write(tmp_path, unicodedata.normalize("NFD", "fr/été-à-la-carte.md"), "Texte.")
+    (document,) = read(tmp_path).documents
+    assert (document.document_id, document.title) == ("fr/été-à-la-carte", "été à la carte")
+    assert (tmp_path / document.path).is_file()
+
+
+def test_what_word_lays_beside_an_open_file_is_passed_over(tmp_path: Path):
+    write(tmp_path, "en/good.md", "# Good\n\nText.")
+    write(tmp_path, "en/~$good.docx", b"\x05Marie")
+    assert not read(tmp_path).rejected
 
 
 def test_without_a_language_folder_the_text_tells(tmp_path: Path):

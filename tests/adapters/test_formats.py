@@ -1,11 +1,14 @@
 """Every format comes to the same blocks, and a file that cannot is told why."""
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 
 import docx
 import pytest
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +91,34 @@ def test_html_without_words_is_refused(page: bytes):
         read_html(page)
 
 
+@pytest.mark.parametrize("around", ["div", "section"])
+def test_html_with_several_articles_keeps_them_all_with_their_own_headers(around: str):
+    article = "<{0}><article><header><h2>{1}</h2></header><p>About {1}.</p></article></{0}>"
+    page = f"<body><header>Brand</header>{article.format(around, 'bread')}{article.format(around, 'tea')}</body>"
+    assert structure(read_html(page.encode())) == [
+        ("heading", ("## bread",)),
+        ("paragraph", ("About bread.",)),
+        ("heading", ("## tea",)),
+        ("paragraph", ("About tea.",)),
+    ]
+
+
+def test_html_lists_keep_their_numbers_and_their_nesting():
+    page = "<ol start=4><li>bake<li value=7>cool<li>serve</ol><p>or</p><ul><li>one<ul><li>in</ul><ul><li>out</ul></ul>"
+    outside = "<ul><li>one</li><ul><li>two</li><li>three</li></ul></ul>"
+    assert [lines for _, lines in structure(read_html(page.encode()))] == [
+        ("4. bake", "7. cool", "8. serve"),
+        ("or",),
+        ("- one", "  - in", "  - out"),
+    ]
+    assert structure(read_html(outside.encode())) == [("list", ("- one", "  - two", "  - three"))]
+
+
+def test_a_word_that_may_be_cut_at_soft_hyphens_is_one_word():
+    content = read_html(b"<h1>Rem&shy;bourse&shy;ment</h1><p>Sous qua&shy;torze jours.")
+    assert (content.title, content.text) == ("Remboursement", "# Remboursement\n\nSous quatorze jours.")
+
+
 def test_a_table_that_claims_to_span_a_million_columns_stays_small():
     (block,) = read_html(b"<table><tr><td colspan=1000000>a<td>b</table>").blocks
     assert len(block.text) < 500
@@ -100,6 +131,13 @@ def test_csv_rows_say_their_columns_and_point_at_their_lines():
         ("name: Margherita; price: 9,50; note: thin, crisp", 2, 3),
         ("name: Napoli; price: 11,00", 5, 5),
     ]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_csv_with_all_fields_quoted_is_read_whatever_its_delimiter(delimiter: str):
+    rows = (("name", "note"), ("Margherita", "thin, crisp; hot"))
+    text = "\n".join(delimiter.join(f'"{field}"' for field in row) for row in rows)
+    assert read_csv(text.encode()).text == "name: Margherita; note: thin, crisp; hot"
 
 
 def test_csv_passages_are_whole_rows_in_order():
@@ -160,6 +198,58 @@ def test_docx_keeps_heading_styles_lists_code_and_tables_in_order():
     lines = content.text.split("\n")
     assert all(tuple(lines[b.start_line - 1 : b.end_line]) == b.lines for b in content.blocks)
     assert split_document(document(content), 5)[-1].headings == "Opening > Prices"
+
+
+def test_docx_words_in_controls_fields_insertions_and_inner_tables_are_read():
+    def within(wrapper: str, text: str) -> str:
+        return f"<w:{wrapper}><w:r><w:t>{text}</w:t></w:r></w:{wrapper}>"
+
+    def prompt(said: str, text: str) -> str:
+        return f"<w:sdt><w:sdtPr>{said}</w:sdtPr>{within('sdtContent', text)}</w:sdt>"
+
+    deleted = "<w:del><w:r><w:delText>12</w:delText></w:r></w:del>"
+    contents = "<w:docPartObj><w:docPartGallery w:val='Table of Contents'/></w:docPartObj>"
+
+    def fill(made: docx.document.Document) -> None:
+        inline = [deleted, within("ins", "14"), within("fldSimple", " euros"), prompt("", " a day")]
+        inline += [prompt("<w:showingPlcHdr/>", "Click here"), prompt(contents, "Prices 1")]
+        paragraph = made.add_paragraph("It costs ")
+        for xml in inline:
+            paragraph._p.append(parse_xml(xml.replace(">", f" {nsdecls('w')}>", 1)))
+        block = (
+            f"<w:sdt {nsdecls('w')}><w:sdtContent><w:p><w:r><w:t>Ask Marie.</w:t></w:r></w:p></w:sdtContent></w:sdt>"
+        )
+        paragraph._p.addnext(parse_xml(block))
+        table = made.add_table(2, 2)
+        for i, text in enumerate(("Day", "Hours", "Monday")):
+            table.cell(i // 2, i % 2).text = text
+        inner = table.cell(1, 1).add_table(1, 2)
+        inner.cell(0, 0).text, inner.cell(0, 1).text = "9-12", "14-18"
+
+    assert structure(read_docx(word_file(fill))) == [
+        ("paragraph", ("It costs 14 euros a day",)),
+        ("paragraph", ("Ask Marie.",)),
+        ("table", ("| Day | Hours |", "|---|---|", "| Monday | 9-12 14-18 |")),
+    ]
+
+
+def test_docx_is_named_by_its_title_paragraph_and_never_by_a_made_up_property():
+    def fill(made: docx.document.Document) -> None:
+        made.add_heading("Internal", 1)
+        made.add_heading("Handbook", 0)
+
+    assert read_docx(word_file(fill)).title == "Handbook"
+    bare = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(word_file(lambda made: made.add_paragraph("Words.")))) as whole,
+        zipfile.ZipFile(bare, "w") as archive,
+    ):
+        for part in set(whole.namelist()) - {"docProps/core.xml"}:
+            xml = whole.read(part)
+            if part in {"_rels/.rels", "[Content_Types].xml"}:
+                xml = re.sub(rb"<(?:Relationship|Override) [^>]*core[.-][^>]*/>", b"", xml)
+            archive.writestr(part, xml)
+    assert read_docx(bare.getvalue()).title == ""
 
 
 def test_docx_that_is_damaged_or_unpacks_to_far_more_is_refused():

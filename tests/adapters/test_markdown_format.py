@@ -21,10 +21,26 @@ def test_front_matter_tells_title_and_validity_and_a_wrong_date_is_refused():
     assert (content.title, content.valid_from, content.valid_until) == ("Menu", "2026-03-02", "2027-02-28")
     with pytest.raises(UnreadableFileError, match="valid_until is 'soon', not a date"):
         read_markdown(b"---\ntitle: Menu\nvalid_until: soon\n---\nText\n")
+    with pytest.raises(UnreadableFileError, match="valid from 2026-03-02 until 2026-03-01, so on no day"):
+        read_markdown(b"---\nvalid_from: 2026-03-02\nvalid_until: 2026-03-01\n---\nText\n")
 
 
 def test_without_front_matter_the_title_is_the_first_heading_in_plain_words():
     assert read_markdown(b"text\n\n## **Opening** [hours](x.md) {#anchor}\n").title == "Opening hours"
+
+
+@pytest.mark.parametrize(
+    ("heading", "plain"),
+    [
+        ("DATABASE_URL", "DATABASE_URL"),
+        ("The `max_tokens` of _all_ __models__", "The max_tokens of all models"),
+        (r"max\_tokens \* 2", "max_tokens * 2"),
+        ("Orders < 20 € and > 100 €", "Orders < 20 € and > 100 €"),
+        ("<a id='x'></a>Opening<br/>", "Opening"),
+    ],
+)
+def test_a_heading_loses_its_marks_and_none_of_its_letters(heading: str, plain: str):
+    assert read_markdown(f"# {heading}\n\ntext\n".encode()).title == plain
 
 
 def test_every_kind_of_block_has_its_lines():

@@ -8,7 +8,8 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from pypdf import PdfReader, PdfWriter
+from pypdf import PdfReader, PdfWriter, Transformation
+from pypdf.generic import RectangleObject
 
 from palier.adapters.formats import UnreadableFileError
 from palier.adapters.formats.pdf import read_pdf
@@ -74,6 +75,29 @@ def test_a_ruled_table_is_a_table_and_stands_once():
         ("paragraph", ("Words above the table.",)),
         ("table", ("| Pizza | Price |", "|---|---|", "| Margherita | 9.50 |", "| Napoli | 11.00 |")),
     ]
+
+
+def test_a_ruled_table_is_found_on_a_page_whose_corner_is_not_at_zero():
+    def cropped(writer: PdfWriter) -> None:
+        (page,) = writer.pages
+        page.add_transformation(Transformation().translate(100, 200))
+        page.mediabox = page.cropbox = RectangleObject([100, 200, 700, 1042])
+
+    raw = written(lambda writer: (writer.append(PdfReader(io.BytesIO(pdf_file(ruled_table)))), cropped(writer)))
+    assert read_pdf(raw).text == read_pdf(pdf_file(ruled_table)).text
+
+
+def test_joined_letters_are_told_one_by_one():
+    raw = pdf_file(lambda page, _: page.text(0.1, 0.9, "D\u00e9\ufb01nir l'o\ufb00re o\ufb03cielle", fontsize=10))
+    assert read_pdf(raw).text == "Définir l'offre officielle"
+
+
+def test_a_minus_at_the_beginning_of_a_line_is_no_bullet():
+    def fill(page: Figure, _number: int) -> None:
+        page.text(0.1, 0.9, "The cold room is kept at most at", fontsize=10)
+        page.text(0.1, 0.9 - LINE, "-5 °C, and never above.", fontsize=10)
+
+    assert read_pdf(pdf_file(fill)).text == "The cold room is kept at most at -5 °C, and never above."
 
 
 def written(fill: Callable[[PdfWriter], object]) -> bytes:

@@ -1,5 +1,6 @@
 """What is asked of Elasticsearch: dates are asked about in both searches or in none."""
 
+import unicodedata
 from datetime import date
 
 import numpy as np
@@ -25,3 +26,8 @@ def test_with_a_day_both_searches_leave_out_what_does_not_hold_and_ask_the_same_
 
 def test_without_accents_is_what_a_hurried_person_types():
     assert without_accents("Été à l'œuvre, ça coûte 2 €") == "Ete a l'oeuvre, ca coute 2 €"
+
+
+def test_a_question_is_asked_in_composed_letters_as_documents_are_indexed():
+    asked = unicodedata.normalize("NFD", "été à la crème")
+    assert lexical_body(asked, "fr", 5) == lexical_body("été à la crème", "fr", 5)

@@ -1,5 +1,7 @@
 """Questions are told apart by language from one line of text, in the forms that people really type."""
 
+import unicodedata
+
 import pytest
 
 from palier.domain.documents import Lang
@@ -19,11 +21,21 @@ from palier.domain.language import detect_language, french_balance, passage_lang
         ("delivery fee Lyon", "en"),
         ("Y a-t-il une pizza sans gluten ?", "fr"),
         ("QUI A ÉCRIT CE MENU ?", "fr"),
+        ("Peut-on payer ?", "fr"),
+        ("où prend-on le bus", "fr"),
+        ("Is crème brûlée vegan?", "en"),
+        ("Carry-on luggage size?", "en"),
+        ("hands-on training", "en"),
     ],
 )
 @pytest.mark.parametrize("default", ["en", "fr"])
 def test_a_question_is_recognised_whatever_the_default(text: str, expected: Lang, default: Lang) -> None:
     assert detect_language(text, default=default) == expected
+
+
+def test_an_accent_counts_the_same_in_one_letter_or_in_two() -> None:
+    text = "Où êtes-vous ? À côté de l'hôtel"
+    assert french_balance(unicodedata.normalize("NFD", text)) == french_balance(text)
 
 
 @pytest.mark.parametrize("default", ["en", "fr"])

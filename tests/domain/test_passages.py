@@ -99,6 +99,11 @@ def test_a_large_list_is_cut_between_outer_items():
     assert "\n".join(passage.text for passage in passages) == "\n".join(items)
 
 
+def test_a_large_list_whose_items_begin_on_the_next_line_is_cut_between_them():
+    passages = split("".join(f"-\n  {sentence(50, mark)}\n" for mark in "abc"))
+    assert [passage.text[:6] for passage in passages] == ["-\n  a0", "-\n  b0", "-\n  c0"]
+
+
 def test_long_prose_on_one_line_is_cut_between_sentences():
     text = " ".join(sentence(15, f"s{i}-") for i in range(12))
     passages = split(text)

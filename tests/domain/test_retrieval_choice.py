@@ -154,6 +154,13 @@ def test_reranking_is_switched_on_where_it_helps_and_reads_no_deeper_than_it_mus
     assert (row, abs(gains).max()) == (0, 0)
 
 
+def test_reranking_stays_as_it_is_where_all_questions_are_of_one_document():
+    rule = Rule({"fr": folds_of(["fr/menu"] * 5)}, tie_margin=0.01, seed=7)
+    scores = np.array([[0.4], [0.9]]).repeat(5, axis=1)
+    row, gains = choose_reread(scores, [Reread(), Reread(10, 0.5)], 0, "fr", rule)
+    assert (row, abs(gains).max()) == (0, 0)
+
+
 def test_another_cut_needs_better_answers_and_worse_answers_refuse_anything(rule: Rule):
     noise = np.random.default_rng(2).uniform(-0.1, 0.1, 2 * N)
 

@@ -12,6 +12,7 @@ from palier.domain.words import content_words, stems
         ("Quelles données l'entreprise conserve-t-elle ?", {"donne", "entre", "conse"}),
         ("Combien coûte le maïs, mais pas plus ?", {"coute", "mais"}),
         ("Which 24 things would please there?", {"24", "thing"}),
+        ("Des œufs au cœur de l'été ?", {"oeufs", "coeur"}),
         ("Êtes-vous ouverts entre 12 et 14 h ?", {"ouver", "12", "14"}),
     ],
 )

@@ -82,11 +82,13 @@ def _commit(source: GitSource, folder: Path) -> str:
         return str(source.revision)
     name = source.revision or "HEAD"
     told = run_git(["ls-remote", "--", source.git, name, f"{name}^{{}}"], folder)
-    found = [line.split("\t") for line in told.splitlines() if _COMMIT.match(line)]
+    # A name is matched at the end of a reference: "main" finds backup/main too. Looked up as git itself would.
+    commits = {ref: commit for commit, _, ref in (line.partition("\t") for line in told.splitlines())}
+    refs = [f"{place}{name}" for place in ("", "refs/", "refs/tags/", "refs/heads/")]
+    found = [commits[ref] for plain in refs for ref in (f"{plain}^{{}}", plain) if ref in commits]
     if not found:
         raise CommandFailedError(f"ERROR: the repository has no revision {name!r}")
-    peeled = [commit for commit, ref in found if ref.endswith("^{}")]
-    return (peeled or [commit for commit, _ in found])[0]
+    return found[0]
 
 
 def _refuse_dead_endpoint() -> None:
@@ -100,7 +102,7 @@ def _refuse_dead_endpoint() -> None:
         socket.create_connection((place.hostname or "", port), CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:
         raise CommandFailedError(
-            f"ERROR: the endpoint {place.hostname}:{place.port or ''} does not answer ({error})"
+            f"ERROR: the endpoint {place.netloc.rpartition('@')[2] or endpoint} does not answer ({error})"
         ) from error
 
 

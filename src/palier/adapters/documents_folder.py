@@ -3,7 +3,8 @@
 Reads only: nothing here decides how many bad files are too many (the data gate does), and no file is opened before its
 size is known. Which reader a file needs is told by its suffix, and no reader's library is loaded before a file of its
 kind is there. Text is brought to Unicode NFC and to line feeds, since the same word in two encodings would be two words
-to the index; the price is that offsets count in that text, not in the file's bytes (lines stay the same).
+to the index, and ids too, since a Mac may write a file's name otherwise than a golden question does; the price is that
+offsets count in that text, not in the file's bytes (lines stay the same).
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
+from unicodedata import normalize
 
 from palier.adapters.formats import FileContent, Format, UnreadableFileError
 from palier.domain.documents import Document, Lang
@@ -95,11 +97,13 @@ def read_documents(folder: Path, languages: Sequence[Lang], max_bytes: int) -> F
 
 
 def _files(folder: Path, languages: Sequence[Lang]) -> Iterator[Path]:
-    """Candidate files in a stable order; hidden ones and other languages are passed over."""
+    """Candidate files in a stable order; hidden ones, what Word lays beside an open file, and other languages are
+    passed over.
+    """
     unasked = set(get_args(Lang)) - set(languages)
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if path.suffix.lower() not in FORMATS or any(part.startswith(".") for part in parts):
+        if path.suffix.lower() not in FORMATS or any(part.startswith((".", "~$")) for part in parts):
             continue
         if path.is_dir() or (len(parts) > 1 and parts[0] in unasked):
             continue
@@ -109,9 +113,9 @@ def _files(folder: Path, languages: Sequence[Lang]) -> Iterator[Path]:
 def _document(raw: bytes, name: Path, languages: Sequence[Lang]) -> Document:
     content = _content(raw, FORMATS[name.suffix.lower()])
     return Document(
-        document_id=name.with_suffix("").as_posix(),
+        document_id=normalize("NFC", name.with_suffix("").as_posix()),
         lang=_language(name, content.text, languages),
-        title=content.title or name.stem.replace("-", " ").replace("_", " "),
+        title=content.title or normalize("NFC", name.stem.replace("-", " ").replace("_", " ")),
         text=content.text,
         path=name.as_posix(),
         sha256=_sha256(raw),

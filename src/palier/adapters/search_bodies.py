@@ -38,7 +38,7 @@ def lexical_body(
     ``exact_weight`` extra, whatever its accents and in whichever field. With ``as_of``, only what holds on that day.
     """
     stems = {
-        "query": text,
+        "query": unicodedata.normalize("NFC", text),  # as documents are: an analyser takes "é" in two for another word
         "fields": [f"{field}_{lang}" for field in fields],
         "type": "cross_fields",
         "tie_breaker": TIE_BREAKER,

@@ -6,6 +6,7 @@ nothing, and the caller's default decides.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from palier.domain.documents import Lang
@@ -14,7 +15,10 @@ _WORD = re.compile(r"[^\W\d_]+")
 _ELISION = re.compile(r"\b(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu)['’](?=\w)", re.IGNORECASE)
 _ENGLISH_APOSTROPHE = re.compile(r"\w['’](?:s|t|re|ve|ll|m|d)\b", re.IGNORECASE)
 _ACCENT = re.compile(r"[àâçèéêëîïôùûœ]", re.IGNORECASE)
-_INVERSION = re.compile(r"-(?:je|tu|il|elle|on|nous|vous|ils|elles|ce|t-il|t-elle|t-on|moi|là)\b", re.IGNORECASE)
+# Verbs before "-on" end in t, or in d after n or r ("prend-on"): "carry-on", "sign-on" and "add-on" are English.
+_INVERSION = re.compile(
+    r"-(?:je|tu|il|elle|nous|vous|ils|elles|ce|t-il|t-elle|moi|là)\b|(?:(?<=t)|(?<=[nr]d))-on\b", re.IGNORECASE
+)
 
 _FRENCH_WORDS = """
 le la les un une des du de au aux et ou où en dans sur sous chez par pour sans avec vers entre
@@ -73,12 +77,16 @@ def passage_language(text: str, default: Lang) -> Lang:
 
 
 def french_balance(text: str) -> float:
-    """Votes for French less votes for English; 0 when nothing in ``text`` tells them apart."""
+    """Votes for French less votes for English; 0 when nothing in ``text`` tells them apart.
+
+    Accents vote once, however many there are: two dishes of "crème brûlée" make no question French.
+    """
+    text = unicodedata.normalize("NFC", text)
     words = _WORD.findall(text.casefold())
     marks = (
         2.0 * len(_ELISION.findall(text))
         + 2.0 * len(_INVERSION.findall(text))
-        + 0.75 * len(_ACCENT.findall(text))
+        + 0.75 * bool(_ACCENT.search(text))
         - 1.5 * len(_ENGLISH_APOSTROPHE.findall(text))
     )
     function_words = sum((word in _FRENCH) - (word in _ENGLISH) for word in words)

@@ -18,9 +18,11 @@ from palier.domain.language import passage_language
 from palier.domain.validity import validity_of
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'»”)\]]*\s+")
-_MARKUP = re.compile(r"[*_`]|<[^>]+>|\{\s*#[^}]*\}|\[\^[^\]]+\]")
+_MARKUP = re.compile(r"(?<!\\)(?:[*`]|(?<!\w)_+|_+(?!\w)|</?[a-zA-Z][^>]*>|\{\s*#[^}]*\}|\[\^[^\]]+\])")
+"""An underline within a word is a letter, as in CommonMark."""
+_ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_FIRST_ITEM = re.compile(r"^[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+")
+_FIRST_ITEM = re.compile(r"^[ \t]*(?:[-*+]|\d{1,9}[.)])(?:[ \t]|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def _language(piece: _Piece, default: Lang) -> Lang:
 
 def plain_heading(text: str) -> str:
     """A heading without emphasis, code marks, link targets and anchors."""
-    return " ".join(_MARKUP.sub("", _LINK.sub(r"\1", text)).split())
+    return " ".join(_ESCAPED.sub(r"\1", _MARKUP.sub("", _LINK.sub(r"\1", text))).split())
 
 
 def _pieces(blocks: Sequence[Block], words: int) -> Iterator[_Piece]:

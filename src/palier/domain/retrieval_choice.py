@@ -186,9 +186,12 @@ def choose_reread(scores: Scores, rereads: Sequence[Reread], in_use: int, lang: 
     """The row of ``scores`` (rereads, questions; nDCG@10) to use for ``lang``, and what each question gains by it.
 
     Cross-fitted like the search; row ``in_use`` stays, with no gain, unless another is better, or ties and reads less.
+    Without a known question (all stand in one fold) there is nothing to choose by.
     """
 
     def pick(known: NDArray[np.bool_]) -> int:
+        if not known.any():
+            return in_use
         means = scores[:, known].mean(axis=1)
         tied = np.flatnonzero(means >= means.max() - rule.tie_margin)
         return min((int(i) for i in tied), key=lambda i: (rereads[i].depth, -means[i]))

@@ -36,5 +36,6 @@ def _words(text: str) -> list[str]:
 
 
 def without_accents(text: str) -> str:
-    """``text`` with its letters bare."""
-    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    """``text`` with its letters bare, "œ" as it is typed in a hurry."""
+    bare = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return bare.replace("œ", "oe").replace("Œ", "OE")

@@ -30,15 +30,20 @@ Format = Callable[[bytes], FileContent]
 
 
 def content_of(blocks: Sequence[Block], title: str) -> FileContent:
-    """Blocks, brought to Unicode NFC, with their text; raises UnreadableFileError when no word is in them."""
+    """Blocks, brought to Unicode NFC and without soft hyphens (a word holding one would be another word to the index),
+    with their text; raises UnreadableFileError when no word is in them.
+    """
     composed = tuple(
-        replace(block, lines=tuple(normalize("NFC", line) for line in block.lines), title=normalize("NFC", block.title))
-        for block in blocks
+        replace(block, lines=tuple(map(_composed, block.lines)), title=_composed(block.title)) for block in blocks
     )
     text = joined(composed)
     if not text.strip():
         raise UnreadableFileError("holds no text")
-    return FileContent(text, normalize("NFC", " ".join(title.split())), composed)
+    return FileContent(text, _composed(" ".join(title.split())), composed)
+
+
+def _composed(text: str) -> str:
+    return normalize("NFC", text.replace("\u00ad", ""))
 
 
 def decode_utf8(raw: bytes) -> str:

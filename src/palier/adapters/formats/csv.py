@@ -35,19 +35,28 @@ def _told(names: Sequence[str], fields: Sequence[str]) -> str:
 
 def _even_rows(text: str) -> list[_Row]:
     """All rows, cut at the delimiter that gives the most columns and the same number in each row."""
-    ragged = ""
+    refused: UnreadableFileError | None = None
     best: list[_Row] = []
     for delimiter in sorted(_DELIMITERS, key=lambda mark: -text.split("\n", 1)[0].count(mark)):
-        rows = _rows(text, delimiter)
+        try:
+            rows = _rows(text, delimiter)
+        except UnreadableFileError as reason:  # quoted fields are not valid under a delimiter that is not the file's
+            refused = refused or reason
+            continue
         width = len(rows[0][2])
         uneven = next((row for row in rows if len(row[2]) != width), None)
         if uneven is None and (not best or width > len(best[0][2])):
             best = rows
         elif uneven is not None and width > 1:
-            ragged = ragged or f"line {uneven[0]} has {len(uneven[2])} fields, the header has {width} ({delimiter!r})"
-    if ragged and (not best or len(best[0][2]) == 1):
-        raise UnreadableFileError(f"has ragged rows: {ragged}; quote fields that hold the delimiter")
+            refused = refused or _ragged(uneven, width, delimiter)
+    if refused and (not best or len(best[0][2]) == 1):
+        raise refused
     return best
+
+
+def _ragged(uneven: _Row, width: int, delimiter: str) -> UnreadableFileError:
+    told = f"line {uneven[0]} has {len(uneven[2])} fields, the header has {width} ({delimiter!r})"
+    return UnreadableFileError(f"has ragged rows: {told}; quote fields that hold the delimiter")
 
 
 def _rows(text: str, delimiter: str) -> list[_Row]:

@@ -1,17 +1,21 @@
 """DOCX, by python-docx: paragraphs, headings and lists by their styles, and tables, in the order of the document.
 
-Macros, headers, footers, comments and text boxes are left out. A DOCX has no pages until it is printed, so places are
-lines of its text here. The price: a heading that is only large and bold is a paragraph.
+Macros, headers, footers, comments, text boxes and tables of contents are left out; of tracked changes, what is inserted
+counts and what is deleted does not. A DOCX has no pages until it is printed, so places are lines of its text here. The
+price: a heading that is only large and bold is a paragraph.
 """
 
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from docx import Document
 from docx.document import Document as WordDocument
+from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.opc.exceptions import PackageNotFoundError
+from docx.oxml.document import CT_Body
 from docx.table import Table, _Cell
 from docx.text.paragraph import Paragraph
 
@@ -22,6 +26,12 @@ MAX_UNPACKED_BYTES = 200_000_000
 """A small file can unpack to any size."""
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 _CODE = re.compile(r"code|preformatted|source|macro", re.IGNORECASE)
+_WRAPPERS = " | ".join(
+    f".//w:{name}" for name in ("sdt", "sdtContent", "ins", "moveTo", "fldSimple", "smartTag", "customXml")
+)
+_EMPTY_CONTROLS = (
+    ".//w:sdt[w:sdtPr/w:showingPlcHdr or w:sdtPr/w:docPartObj/w:docPartGallery[@w:val='Table of Contents']]"
+)
 
 
 def read_docx(raw: bytes) -> FileContent:
@@ -29,9 +39,9 @@ def read_docx(raw: bytes) -> FileContent:
     file's title property. Raises UnreadableFileError.
     """
     document = _open(raw)
+    _unwrap(document.element.body)
     blocks = _merged([block for part in document.iter_inner_content() for block in _blocks(part)])
-    titles = [block.title for block in blocks if block.kind == "heading"]
-    return content_of(numbered(blocks), titles[0] if titles else document.core_properties.title)
+    return content_of(numbered(blocks), _title(document, blocks))
 
 
 def _open(raw: bytes) -> WordDocument:
@@ -45,6 +55,30 @@ def _open(raw: bytes) -> WordDocument:
         raise UnreadableFileError("is not a DOCX file: damaged, or protected by a password") from error
 
 
+def _unwrap(body: CT_Body) -> None:
+    """Takes off what lies around text in Word (content controls, fields, insertions): python-docx passes over what
+    is within. A control that still shows its prompt holds nothing.
+    """
+    for control in body.xpath(_EMPTY_CONTROLS):
+        control.getparent().remove(control)
+    for wrapper in body.xpath(_WRAPPERS):
+        for child in list(wrapper):
+            wrapper.addprevious(child)
+        wrapper.getparent().remove(wrapper)
+
+
+def _title(document: WordDocument, blocks: Sequence[Block]) -> str:
+    written = (" ".join(part.text.split()) for part in document.paragraphs if _style(part) == "Title")
+    headings = (block.title for block in blocks if block.kind == "heading")
+    return next(filter(None, chain(written, headings)), "") or _title_property(document)
+
+
+def _title_property(document: WordDocument) -> str:
+    """Looked for first, since python-docx makes up "Word Document" where the file has no properties."""
+    is_told = any(rel.reltype == RELATIONSHIP_TYPE.CORE_PROPERTIES for rel in document.part.package.rels.values())
+    return document.core_properties.title if is_told else ""
+
+
 def _blocks(part: Paragraph | Table) -> Iterator[Block]:
     if isinstance(part, Table):
         yield from _table(part)
@@ -53,7 +87,7 @@ def _blocks(part: Paragraph | Table) -> Iterator[Block]:
 
 
 def _paragraph(paragraph: Paragraph) -> Block:
-    name = (paragraph.style.name if paragraph.style is not None else None) or ""
+    name = _style(paragraph)
     text = paragraph.text.strip("\n")
     line = " ".join(text.split())
     if match := _HEADING.match(name):
@@ -65,6 +99,10 @@ def _paragraph(paragraph: Paragraph) -> Block:
     if name.startswith("List") or paragraph._p.xpath("./w:pPr/w:numPr"):
         return Block("list", (f"{'  ' * _depth(paragraph, name)}- {line}",), 1)
     return Block("paragraph", tuple(filter(None, (" ".join(part.split()) for part in text.split("\n")))), 1)
+
+
+def _style(paragraph: Paragraph) -> str:
+    return (paragraph.style.name if paragraph.style is not None else None) or ""
 
 
 def _depth(paragraph: Paragraph, name: str) -> int:
@@ -88,7 +126,12 @@ def _table(table: Table) -> Iterator[Block]:
 
 
 def _cell(cell: _Cell) -> str:
-    return " ".join(" ".join(part.text for part in cell.iter_inner_content() if isinstance(part, Paragraph)).split())
+    return " ".join(" ".join(_words(part) for part in cell.iter_inner_content()).split())
+
+
+def _words(part: Paragraph | Table) -> str:
+    """All words of a paragraph, or of a table within a cell."""
+    return " ".join(_cell(cell) for row in part.rows for cell in row.cells) if isinstance(part, Table) else part.text
 
 
 def _merged(blocks: list[Block]) -> list[Block]:

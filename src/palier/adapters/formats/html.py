@@ -19,7 +19,7 @@ _DROPPED = (
     *("nav", "button", "select", "textarea", "input", "dialog"),
 )
 _CHROME = ("header", "footer", "aside")
-"""Dropped where they frame the page; inside its main part they are content."""
+"""Dropped where they frame the page; inside its main part, an article or a section they are content."""
 _HIDDEN = (
     "//*[@hidden or @aria-hidden='true' or contains(translate(@style, ' ', ''), 'display:none')"
     " or @role='navigation' or @role='search' or @role='menu' or contains(@class, 'headerlink')]"
@@ -90,13 +90,14 @@ def _main_part(page: html.HtmlElement) -> html.HtmlElement:
     for element in [*page.iter(*_DROPPED), *page.xpath(_HIDDEN)]:
         if element.getparent() is not None:
             element.drop_tree()
-    mains = page.xpath("//main | //*[@role='main']") or page.xpath("//article[not(//article[2])]")
+    mains = page.xpath("//main | //*[@role='main']") or page.xpath("//article[not((//article)[2])]")
     if mains:
         return mains[0]
     body = page.find("body")
     root = page if body is None else body
     for element in list(root.iter(*_CHROME)):
-        if element.getparent() is not None and element.find(".//h1") is None:
+        is_framing = next(element.iterancestors("article", "section"), None) is None
+        if is_framing and element.getparent() is not None and element.find(".//h1") is None:
             element.drop_tree()
     return root
 
@@ -151,19 +152,28 @@ def _code(element: html.HtmlElement) -> Iterator[Block]:
 
 def _items(element: html.HtmlElement, indent: str) -> Iterator[str]:
     """A list's lines, what is nested in an item indented below it."""
-    number = 0
+    number = _number(element, "start", 1) - 1
     for item in element:
+        if item.tag in _LISTS:  # not within an item, as many editors write it
+            yield from _items(item, f"{indent}  ")
+            continue
         nested = [part for part in item.iter("ul", "ol", "menu", "dl") if part is not item] if item.tag != "dt" else []
         outer = [part for part in nested if not any(above in nested for above in part.iterancestors())]
         for part in outer:
             part.drop_tree()
-        number += item.tag == "li"
+        number = _number(item, "value", number + 1) if item.tag == "li" else number
         mark = f"{number}." if element.tag == "ol" else "-"
         text = " ".join(_words(item).replace("\v", " ").split())
         if text:
             yield f"{indent}{'  - ' if item.tag == 'dd' else f'{mark} '}{text}"
         for part in outer:
             yield from _items(part, indent + " " * (len(mark) + 1))
+
+
+def _number(element: html.HtmlElement, name: str, default: int) -> int:
+    """What an attribute numbers an item of a list with."""
+    written = element.get(name, "").strip()
+    return int(written) if written.isascii() and written.isdigit() else default
 
 
 def _cells(table: html.HtmlElement) -> list[list[str]]:

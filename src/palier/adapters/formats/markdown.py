@@ -37,12 +37,15 @@ def read_markdown(raw: bytes) -> FileContent:
     text = decode_utf8(raw)
     fields = _front_matter(text)
     blocks, title = read_blocks(text), fields.get("title")
+    valid_from, valid_until = _date(fields, "valid_from"), _date(fields, "valid_until")
+    if valid_from and valid_until and valid_from > valid_until:
+        raise UnreadableFileError(f"has front matter that is valid from {valid_from} until {valid_until}, so on no day")
     return FileContent(
         text=text,
         title=str(title).strip() if title else first_heading(blocks),
         blocks=blocks,
-        valid_from=_date(fields, "valid_from"),
-        valid_until=_date(fields, "valid_until"),
+        valid_from=valid_from,
+        valid_until=valid_until,
     )
 
 

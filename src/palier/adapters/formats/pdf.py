@@ -18,6 +18,7 @@ import pdfplumber
 from pdfminer.layout import LTChar, LTTextBox, LTTextLine
 from pdfminer.pdfdocument import PDFPasswordIncorrect
 from pdfplumber.utils.exceptions import PdfminerException
+from pdfplumber.utils.text import LIGATURES
 
 from palier.adapters.formats import FileContent, UnreadableFileError, content_of
 from palier.domain.blocks import Block, heading, numbered, pipe_table
@@ -28,7 +29,8 @@ _MAX_HEADING_WORDS = 25
 _MARGIN_SHARE = 0.09
 _UNKNOWN_LETTER = re.compile(r"\(cid:\d+\)")
 _MAX_UNKNOWN_SHARE = 0.1
-_BULLET = re.compile(r"^(?:[•◦▪●○■‣–—·*-]|(?=\d{1,2}[.)]\s))\s*(?=\S)")
+_LIGATURES = str.maketrans(LIGATURES)
+_BULLET = re.compile(r"^(?![-–—]\d)(?:[•◦▪●○■‣–—·*-]|(?=\d{1,2}[.)]\s))\s*(?=\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def _read_page(page: Any) -> _Page:
         for line in (line for line in box if isinstance(line, LTTextLine) and line.get_text().strip()):
             table = next((at for at, (bounds, _) in enumerate(tables) if _inside(line, bounds, page)), None)
             if table is None:
-                parts.append(_Line(" ".join(line.get_text().split()), _size(line), 1 - line.y1 / page.height, number))
+                parts.append(_Line(_text(line), _size(line), 1 - line.y1 / page.height, number))
             elif tables[table][1] not in parts:
                 parts.append(tables[table][1])
     page.close()
@@ -116,8 +118,14 @@ def _tables(page: Any) -> list[tuple[tuple[float, float, float, float], Block]]:
 
 def _inside(line: LTTextLine, bounds: tuple[float, float, float, float], page: Any) -> bool:
     x0, top, x1, bottom = bounds
-    middle_x, middle_y = float(line.x0 + line.x1) / 2, float(page.height) - float(line.y0 + line.y1) / 2
-    return x0 <= middle_x <= x1 and top <= middle_y <= bottom
+    left, above = page.bbox[:2]  # pdfplumber counts from the paper's corner, pdfminer from the page's
+    middle_x, middle_y = left + float(line.x0 + line.x1) / 2, above + float(page.height) - float(line.y0 + line.y1) / 2
+    return bool(x0 <= middle_x <= x1 and top <= middle_y <= bottom)
+
+
+def _text(line: LTTextLine) -> str:
+    """The line's words; type that joins letters ("ﬁ") says them one by one, as pdfplumber does in tables."""
+    return " ".join(line.get_text().split()).translate(_LIGATURES)
 
 
 def _size(line: LTTextLine) -> float:
