@@ -40,7 +40,8 @@ async def create_chat_completion(
     refuse_unsupported(body)
     asked_at = datetime.now(UTC)
     question, rung = question_of(body.messages, asked_at.date()), rung_of(body.model)
-    request.state.request_id = request_id = await _free_request_id(gateway, request_id)
+    if "x-request-id" in request.headers:
+        request.state.request_id = request_id = await _free_request_id(gateway, request_id)
     asked = Asked(
         request_id=request_id,
         key_id=key.key_id,
@@ -78,9 +79,8 @@ def _response(body: ChatRequest, asked: Asked, given: Given) -> Response:
 async def _free_request_id(gateway: Gateway, request_id: str) -> str:
     """The id, or a longer one where the ledger has it already: two answers must not share a row.
 
-    Ids of our own making are new by construction; only a caller's own are looked up.
+    Ids of our own making are new by construction; only those that a caller sends are looked up, ours among them: they
+    stand on every answer, and clients send them again.
     """
-    if request_id.startswith("req-"):
-        return request_id
     known = await asyncio.to_thread(gateway.records.request, request_id)
     return request_id if known is None else f"{request_id}.{secrets.token_hex(4)}"

@@ -105,7 +105,7 @@ def _text(message: Message, place: str) -> str:
     if message.content is None:
         return ""
     if isinstance(message.content, str):
-        return message.content.strip()
+        return whole(message.content).strip()
     texts = []
     for number, part in enumerate(message.content):
         if part.type != "text" or part.text is None:
@@ -114,7 +114,14 @@ def _text(message: Message, place: str) -> str:
                 param=f"{place}.content[{number}]",
             )
         texts.append(part.text)
-    return "\n".join(texts).strip()
+    return whole("\n".join(texts)).strip()
+
+
+def whole(text: str) -> str:
+    """``text`` with a sign for each half of a surrogate pair: clients that cut a text may cut an emoji in two, which
+    JSON can say and UTF-8 cannot.
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _wants_structure(body: ChatRequest) -> bool:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.answers import MODEL, choose_seat
 from serving.auth import Key
+from serving.conversation import whole
 from serving.desk import Call
 from serving.problems import BadRequestProblem, ErrorBody, UnknownModelProblem
 from serving.releases import Release
@@ -102,7 +103,7 @@ async def create_embeddings(
 def _texts(body: EmbeddingsRequest) -> list[str]:
     """The inputs as texts. Raises BadRequestProblem for tokens, for none or too many, and for an empty one."""
     given = [body.input] if isinstance(body.input, str) else body.input
-    texts = [text for text in given if isinstance(text, str)]
+    texts = [whole(text) for text in given if isinstance(text, str)]
     if len(texts) != len(given):
         raise BadRequestProblem("`input` holds token numbers: send text, the encoder has its own tokens.", "input")
     if not 0 < len(texts) <= MAX_INPUTS:

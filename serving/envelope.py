@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
 REQUEST_ID = b"x-request-id"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SANE_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 
 
@@ -64,7 +65,8 @@ class Envelope:
 
     def _observe(self, scope: Scope, exchange: "_Exchange", seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        self._metrics.requests.labels(route, scope["method"], str(exchange.status or 499)).inc()
+        method = scope["method"] if scope["method"] in METHODS else "other"  # a caller may send any word
+        self._metrics.requests.labels(route, method, str(exchange.status or 499)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
 
 

@@ -174,7 +174,8 @@ async def _answer_invalid_body(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     findings = error.errors()
     message = "; ".join(_finding(item) for item in findings[:5])
-    param = _place(findings[0]["loc"]) if findings else None
+    fields = [item["loc"] for item in findings if item["type"] != "json_invalid"]  # whose place is a column of the text
+    param = _place(fields[0]) if fields else None
     detail = ErrorDetail(message=message, type="invalid_request_error", param=param, code=INVALID_BODY)
     return error_response(400, detail)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from palier.domain.answering import Citation, Hit, Question, RungAnswer
 from palier.domain.documents import Lang, Passage
 from palier.domain.language import detect_language
-from palier.domain.prompting import best_sentence
+from palier.domain.prompting import best_sentence, n_shared_words
 from palier.domain.scoring import ANY_RUNG, OWN_SIGNALS
 from palier.errors import NotReadyError
 from serving.answers import choose_seat
@@ -102,8 +102,7 @@ def _citations(answer: str, hits: list[Hit]) -> tuple[Citation, ...]:
     if not answer or not hits:
         return ()
     quotes = [(hit, best_sentence(hit.passage.text, answer)) for hit in hits]
-    wanted = set(answer.casefold().split())
-    hit, quote = max(quotes, key=lambda pair: len(wanted & set(pair[1].casefold().split())))
+    hit, quote = max(quotes, key=lambda pair: n_shared_words(pair[1], answer))
     return (Citation(hit.passage.passage_id, hit.passage.document_id, quote),)
 
 

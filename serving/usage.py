@@ -13,6 +13,17 @@ from serving.state import GatewayPart
 
 router = APIRouter(prefix="/v1", tags=["usage"])
 DEFAULT_WINDOW = timedelta(days=1)
+NOTHING: dict[str, Any] = {
+    "n_requests": 0,
+    "n_errors": 0,
+    "n_abstained": 0,
+    "cost_nanousd": 0,
+    "reference_cost_nanousd": None,
+    "saved_nanousd": None,
+    "latency_ms_mean": None,
+    "score_mean": None,
+}
+"""The sums of a key that asked nothing: those of any other key, without a number where there is none."""
 
 
 @router.get("/usage", responses={400: {"model": ErrorBody}, 401: {"model": ErrorBody}}, summary="Costs and savings")
@@ -37,5 +48,5 @@ def _visible(sums: dict[str, Any], key: ApiKey) -> dict[str, Any]:
     """All of it for an admin; for others the row of their own key, or zeros."""
     if ADMIN in key.scopes:
         return {"scope": "all", **sums}
-    own = next((row for row in sums["by_key"] if row["key_id"] == key.key_id), {"n_requests": 0, "cost_nanousd": 0})
-    return {"scope": key.key_id, **own}
+    own = next((row for row in sums["by_key"] if row["key_id"] == key.key_id), NOTHING)
+    return {"scope": key.key_id, "key_id": key.key_id, **own}

@@ -163,5 +163,6 @@ def test_documents_may_come_from_a_git_repository_or_a_bucket(load):
     ],
 )
 def test_a_source_that_holds_a_secret_or_a_command_is_refused(load, source):
-    with pytest.raises(ParamsError, match=r"version_documents\.source"):
+    with pytest.raises(ParamsError, match=r"version_documents\.source") as caught:
         load("source", f"source: {source}")
+    assert "me:secret" not in str(caught.value)

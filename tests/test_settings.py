@@ -54,6 +54,16 @@ def test_an_address_in_the_environment_wins_over_the_embedded_service(monkeypatc
     assert Settings(search_port=9201).search_url == "https://search.example:9200"
 
 
+def test_an_empty_variable_counts_as_not_set(monkeypatch):
+    """Compose files and `.env` templates pass on what nobody filled in."""
+    for name in (*SECRETS, "PALIER_GATEWAY_PORT", "PALIER_STATE_DIR", "PALIER_HEAVY_URL"):
+        monkeypatch.setenv(name, "")
+    settings = Settings()
+    assert (settings.gateway_port, settings.elasticsearch_url, settings.mlflow_url) == (8000, None, None)
+    assert (settings.heavy_url, settings.api_key, settings.records_url) == (None, None, None)
+    assert settings.state_dir.name == ".palier"
+
+
 def test_settings_do_not_change_under_way():
     with pytest.raises(ValidationError, match="frozen"):
         Settings().gateway_port = 1

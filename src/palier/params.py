@@ -418,4 +418,6 @@ def _finding(item: Mapping[str, object]) -> str:
         return f"{place}: no such parameter (a typo? see the params.yaml of the repository)"
     if item["type"] == "missing":
         return f"{place}: missing"
+    if item["type"] == "value_error":  # a rule of ours says what is wrong; the value may hold a secret
+        return f"{place}: {item['msg']}"
     return f"{place}: {item['msg']}, got {item['input']!r}"

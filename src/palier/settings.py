@@ -18,12 +18,15 @@ def repository_root() -> Path:
 
 
 class Settings(BaseSettings):
-    """Environment variables start with PALIER_, but for those that the field names itself.
+    """Environment variables start with PALIER_, but for those that the field names itself; an empty one counts as not
+    set, as Compose files and `.env` templates mean it.
 
     URLs that may hold a password are left out of ``repr``, secrets are masked there.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PALIER_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PALIER_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+    )
 
     workspace: Path = Path("workspace")
     state_dir: Path = Field(default_factory=lambda: repository_root() / ".palier")

@@ -2,7 +2,7 @@
 
 OpenAI: `POST /v1/chat/completions`, `Authorization: Bearer KEY`, the model named in the body. Azure OpenAI: `POST
 /openai/deployments/DEPLOYMENT/chat/completions?api-version=…`, `api-key: KEY`, the model named in the path. It can be
-told to refuse, to fail, to be late, or to answer with a web page, as endpoints do.
+told to refuse, to fail, to be late, or to answer with a web page or half an answer, as endpoints do.
 """
 
 import threading
@@ -36,6 +36,10 @@ class Endpoint:
     """Status of each coming request, in order; 200 when there are none left."""
     delay_s: float = 0.0
     web_page: bool = False
+    body: bytes | None = None
+    """Sent as the JSON of an answer, whatever it is."""
+    forbids: str | None = None
+    """A field that may not be asked for: 403, as OpenAI says it of log probabilities."""
     hides_usage: bool = False
     bodies: list[dict[str, Any]] = field(default_factory=list)
     replies: list[dict[str, Any]] = field(default_factory=list)
@@ -44,6 +48,7 @@ class Endpoint:
         """Well behaved, nothing remembered."""
         self.statuses, self.bodies, self.replies = [], [], []
         self.delay_s, self.web_page, self.hides_usage = 0.0, False, False
+        self.body = self.forbids = None
 
 
 @contextmanager
@@ -96,6 +101,10 @@ async def _answer(endpoint: Endpoint, key: str, model: str | None, body: dict[st
         return _error(status, "The endpoint is not well.")
     if endpoint.web_page:
         return HTMLResponse("<html>Welcome</html>")
+    if endpoint.body is not None:
+        return Response(endpoint.body, media_type="application/json")
+    if endpoint.forbids is not None and endpoint.forbids in body:
+        return _error(403, f"You are not allowed to request {endpoint.forbids} from this model")
     if model != MODEL:
         return _error(404, f"The model {model!r} does not exist.")
     reply = await anyio.to_thread.run_sync(endpoint.model.chat, body["messages"], body["max_tokens"])

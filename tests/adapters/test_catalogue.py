@@ -79,7 +79,8 @@ def test_sources_are_tried_in_order_and_an_absent_or_incomplete_one_is_passed_ov
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "config.json").write_bytes(CONFIG)
     model = write_model(tmp_path / "whole")
-    catalogue = write_catalogue(tmp_path, {"package": "no_such_package_here"}, {"folder": "half"}, {"folder": "whole"})
+    absent = [{"package": "no_such_package_here"}, {"package": "no_such_package_here.models"}]
+    catalogue = write_catalogue(tmp_path, *absent, {"folder": "half"}, {"folder": "whole"})
     assert resolve("tiny", catalogue=catalogue) == model
 
 
@@ -113,6 +114,14 @@ def test_a_model_without_any_source_that_has_it_says_what_was_tried_and_what_to_
 def test_an_unknown_name_is_answered_with_the_names_that_there_are(tmp_path):
     with pytest.raises(ParamsError, match=r"'tinny'.*It knows: tiny"):
         resolve("tinny", catalogue=write_catalogue(tmp_path, {"folder": "tiny"}))
+
+
+@pytest.mark.parametrize("text", ["", "tiny: [", "- tiny", "tiny: 1"])
+def test_a_file_that_is_no_catalogue_is_named(tmp_path, text):
+    path = tmp_path / "models.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ParamsError, match=r"models\.yaml is not a model catalogue"):
+        load_catalogue(path)
 
 
 def test_a_hub_source_without_a_full_commit_id_is_refused(tmp_path):

@@ -138,6 +138,35 @@ def test_a_web_page_in_place_of_an_answer_is_an_error_and_no_crash(endpoint):
         heavy(endpoint, "openai").answer(QUESTION, HITS)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices": [{"mess',
+        b"",
+        b'{"choices": [{"index": 0}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}',
+    ],
+)
+def test_half_an_answer_is_an_error_of_its_own_kind_so_that_a_cascade_goes_on_without_it(endpoint, body):
+    endpoint.body = body
+    with pytest.raises(ModelEndpointError, match=r"what came back is no (whole JSON|chat completion)"):
+        heavy(endpoint, "openai").answer(QUESTION, HITS)
+
+
+@PROVIDERS
+def test_log_probabilities_that_a_model_forbids_are_done_without(endpoint, provider):
+    endpoint.forbids = "logprobs"
+    rung = heavy(endpoint, provider)
+    assert rung.answer(QUESTION, HITS).text
+    assert rung.answer(QUESTION, HITS).text
+    assert ["logprobs" in body for body in endpoint.bodies] == [True, False, False]
+
+
+def test_a_usage_without_counts_is_none(endpoint):
+    endpoint.body = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "9"}}], "usage": {}}'
+    with pytest.raises(ModelEndpointError, match="usage"):
+        heavy(endpoint, "openai").answer(QUESTION, HITS)
+
+
 def test_an_answer_whose_cost_cannot_be_known_is_refused(endpoint):
     endpoint.hides_usage = True
     with pytest.raises(ModelEndpointError, match="usage"):

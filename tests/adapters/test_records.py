@@ -427,3 +427,10 @@ def test_a_database_that_cannot_be_opened_is_named_with_a_remedy_and_without_its
     with pytest.raises(ServiceError, match="PALIER_RECORDS_URL"):
         Records(f"sqlite:///{tmp_path / 'records.db'}")
     assert "secret" not in repr(Records(f"sqlite:///{tmp_path / 'fine.db'}?password=secret".split("?")[0]))
+
+
+@pytest.mark.parametrize("url", ["records.db", "postgres://palier:geheim@db/palier", "mysql://p:geheim@db/palier"])
+def test_what_is_no_address_of_a_database_is_said_with_a_remedy_and_without_its_password(url):
+    with pytest.raises(ServiceError, match=r"PALIER_RECORDS_URL.*postgresql\+psycopg://") as caught:
+        Records(url)
+    assert "geheim" not in str(caught.value)

@@ -1,5 +1,7 @@
 """Which questions a rung is tried on, and when it is left out."""
 
+import pytest
+
 from palier.domain.answering import AskedQuestion, Question
 from palier.domain.documents import Lang
 from palier.domain.probation import on_probation, reason_to_leave_out
@@ -26,6 +28,13 @@ def test_only_a_rung_that_cannot_reach_the_bound_is_left_out_and_the_reason_has_
     assert reason is not None
     assert "20 questions" in reason
     assert "< 0.25" in reason
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_a_few_wrong_answers_in_a_row_are_no_proof(n):
+    """A rung that is right in 35 % of all cases fails five questions running in one language of eight."""
+    assert reason_to_leave_out([0.0] * n, 0.35) is None
+    assert reason_to_leave_out([0.0] * 8, 0.35) is not None
 
 
 def test_without_a_question_there_is_no_reason():

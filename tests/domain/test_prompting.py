@@ -56,6 +56,10 @@ def test_with_room_enough_each_passage_is_given_word_for_word(texts):
         "i don’t know [1]",
         "Je ne sais pas, désolé.",
         "Sorry, I can't.",
+        "I'm sorry, but I don't know.",
+        "Désolé, je ne sais pas.",
+        "Je suis désolée, mais je ne peux pas répondre à cette question.",
+        "Non précisé dans les passages.",
         "",
         "[1]",
     ],
@@ -64,7 +68,9 @@ def test_a_reply_that_does_not_know_is_no_answer_and_cites_nothing(reply):
     assert read_reply(reply, HITS) == ("", ())
 
 
-@pytest.mark.parametrize("reply", ["You can know more by phone.", "Knowing it takes £9.", "Sorry, it is closed."])
+@pytest.mark.parametrize(
+    "reply", ["You can know more by phone.", "Knowing it takes £9.", "Sorry, it is closed.", "Désolé, c'est fermé."]
+)
 def test_a_reply_that_only_resembles_not_knowing_is_an_answer(reply):
     assert read_reply(reply, HITS)[0] == reply
 
@@ -73,6 +79,18 @@ def test_marks_are_taken_off_the_answer_and_name_its_passages_once_each_in_order
     text, citations = read_reply("At 22:30 on Sunday [2], the Margherita is £9 [1][2].", HITS)
     assert text == "At 22:30 on Sunday, the Margherita is £9."
     assert [citation.document_id for citation in citations] == ["hours", "menu"]
+
+
+@pytest.mark.parametrize("marks", ["[2, 1]", "[2,1]", "[2; 1]", "[2][1]"])
+def test_several_passages_may_stand_in_one_mark(marks):
+    text, citations = read_reply(f"On Sunday at 22:30 {marks}.", HITS)
+    assert text == "On Sunday at 22:30."
+    assert [citation.document_id for citation in citations] == ["hours", "menu"]
+
+
+def test_a_mark_of_several_that_was_cut_off_goes_and_an_interval_stays():
+    assert read_reply("At 22:30 [2, ", HITS)[0] == "At 22:30"
+    assert read_reply("A share in [0, 1]", HITS)[0] == "A share in [0, 1]"
 
 
 @pytest.mark.parametrize("reply", ["£9", "£9 [7]", "£9 [0]"])

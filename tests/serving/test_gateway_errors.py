@@ -50,6 +50,7 @@ def test_wrong_requests_get_openais_error_shape(
     error = error_of(answer)
     assert (answer.status_code, error["code"]) == (status, code)
     assert error["message"]
+    assert "[" not in (error["param"] or ""), "no field of these bodies is a list: a place in the text is no field"
 
 
 @pytest.mark.parametrize("header", [{}, {"authorization": "Basic abc"}, {"authorization": "Bearer"}])
@@ -80,16 +81,16 @@ def test_a_sane_request_id_is_kept_and_others_are_replaced(gateway: Running) -> 
     assert len(set(made)) == 5
 
 
-def test_two_answers_under_one_callers_id_are_two_rows(gateway: Running) -> None:
+@pytest.mark.parametrize("own_id", ["my-own-id-1", "req-01a22b95-24a0-7dd1-a849-8d66a472ab0b"])
+def test_two_answers_under_one_callers_id_are_two_rows(gateway: Running, own_id: str) -> None:
+    """An id of our making too: a client may send on what the answer before came with."""
     with gateway.http() as http:
         ids = [
-            http.post("/v1/chat/completions", json=QUESTION, headers={"x-request-id": "my-own-id-1"}).headers[
-                "x-request-id"
-            ]
+            http.post("/v1/chat/completions", json=QUESTION, headers={"x-request-id": own_id}).headers["x-request-id"]
             for _ in range(3)
         ]
     rows = gateway.rows()
-    assert ids[0] == "my-own-id-1"
+    assert ids[0] == own_id
     assert len(set(ids)) == 3
     assert all(row_id in rows for row_id in ids)
 

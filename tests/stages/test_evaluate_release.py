@@ -8,7 +8,9 @@ import pytest
 from palier.adapters.workspace import Workspace
 from palier.domain.answering import Cascade, Step
 from palier.errors import NotReadyError
-from palier.stages.evaluate_release import read_beliefs, replay
+from palier.params import load_params
+from palier.settings import repository_root
+from palier.stages.evaluate_release import _scorer_intervals, read_beliefs, replay
 
 CASCADE = Cascade(steps=(Step(rung="cheap", threshold=0.5), Step(rung="dear", threshold=0.0)), by_beliefs=True)
 
@@ -51,3 +53,14 @@ def test_beliefs_that_are_missing_are_said(tmp_path: Path) -> None:
     """Before `train-scorer` there is nothing to climb by."""
     with pytest.raises(NotReadyError, match="train-scorer"):
         read_beliefs(Workspace(tmp_path), outcomes()["query_id"])
+
+
+def test_the_auc_of_the_scorer_comes_with_its_interval_over_questions() -> None:
+    rows = [(f"q{n}", rung, (n % 3 == 0) != (n % 7 == 0)) for n in range(42) for rung in ("cheap", "dear")]
+    table = pd.DataFrame(rows, columns=["query_id", "model", "good"])
+    table = table.assign(correct=table["good"].astype(float), score=[0.3 + 0.4 * (n % 6 == 0) for n in range(84)])
+    found = _scorer_intervals(table, load_params(repository_root() / "params.yaml"))
+    auc, error = found["test.scorer.auc"], found["test.scorer.ece"]
+    assert auc["low"] < auc["value"] < auc["high"]
+    assert auc["n"] == 42
+    assert error["low"] == error["value"] == error["high"]

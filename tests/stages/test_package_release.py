@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from palier.adapters.bundle_store import install_bundle
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.runtime import load_release, read_manifest, verify_bundle
 from palier.adapters.workspace import Workspace, write_json, write_text
@@ -91,6 +92,11 @@ def small_guard_of(encoder: Path) -> GuardWeights:
     )
 
 
+def test_a_rung_that_left_the_ladder_is_named(workspace: Path) -> None:
+    with pytest.raises(NotReadyError, match="lost heavy"):
+        package_release.run(params_of({"other": RUNG}), workspace, git_sha="0" * 40, now=NOW)
+
+
 def settings_of(tmp_path: Path) -> Settings:
     """Elasticsearch where nothing listens: a release starts without it."""
     return Settings(
@@ -129,6 +135,20 @@ def test_a_release_that_reranks_carries_the_reranker(workspace: Path, tmp_path: 
     (made.bundle / "models" / "reranker" / "model.onnx").write_bytes(b"another model")
     with pytest.raises(IntegrityError, match=r"model\.onnx"):
         load_release(made.bundle, settings_of(tmp_path))
+
+
+def test_a_broken_copy_is_not_installed_and_the_mended_bundle_is(workspace: Path, tmp_path: Path):
+    """Both bear one release id: a broken one that stood in the gateway's folder would be in the way for ever."""
+    made = package_release.run(params_of(), workspace, git_sha="abc", now=NOW)
+    weights = made.bundle / "models" / "scorer" / "scorer.json"
+    whole = weights.read_bytes()
+    weights.write_bytes(b"{}")
+    with pytest.raises(IntegrityError, match=r"scorer\.json"):
+        install_bundle(made.bundle, tmp_path / "releases")
+    weights.write_bytes(whole)
+    installed, manifest = install_bundle(made.bundle, tmp_path / "releases")
+    assert installed.name == manifest.release_id == made.manifest.release_id
+    assert verify_bundle(installed) == made.manifest
 
 
 def test_a_release_that_does_not_rerank_leaves_it_behind(workspace: Path, tmp_path: Path):

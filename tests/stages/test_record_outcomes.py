@@ -83,7 +83,7 @@ def params_of(**changes: Any) -> Params:
         "retrieval": "none",
         "ladder": {"cpu_usd_per_hour": 0.0, "rungs": {m: rung(m) for m in ("english", "polyglot")}},
     }
-    raw["record_outcomes"] |= {"probation_questions": 5, **changes}
+    raw["record_outcomes"] |= {"probation_questions": 8, **changes}
     return Params.model_validate(raw, strict=False)
 
 
@@ -102,7 +102,7 @@ def write_recorded(workspace: Workspace, said: pd.DataFrame, asked: pd.DataFrame
 def test_a_rung_that_knows_one_language_is_left_out_of_the_other_before_it_costs_much(
     endpoint: Endpoint, workspace: Workspace, tmp_path: Path
 ) -> None:
-    """`english` is asked five French questions and no more, and has no French outcomes."""
+    """`english` is asked eight French questions and no more, and has no French outcomes."""
     result = record_outcomes.run(params_of(), workspace.root, settings_of(tmp_path, endpoint), no_progress)
     assert result.languages == {"english": ("en",), "polyglot": ("en", "fr")}
     assert list(result.left_out) == ["english (fr)"]
@@ -115,7 +115,7 @@ def test_a_rung_that_knows_one_language_is_left_out_of_the_other_before_it_costs
         ("polyglot", "fr"): 12,
     }
     asked_french = {c.query_id for c in endpoint.charges if c.model == "english" and c.query_id.startswith("fr")}
-    assert len(asked_french) == 5
+    assert len(asked_french) == 8
     assert rows["cost_nanousd"].sum() < endpoint.total_nanousd
 
 

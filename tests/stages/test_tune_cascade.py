@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from palier.domain.answering import Cascade
-from palier.errors import NotReadyError, ParamsError
+from palier.errors import InputError, NotReadyError, ParamsError
 from palier.params import Params, TuneCascadeParams, load_params
 from palier.stages import tune_cascade
 from tests.domain.cascade_tables import drawn_table
@@ -100,6 +100,17 @@ def test_an_owner_s_wishes_reach_the_choice(recorded: Path) -> None:
         tune_cascade.run(asking(max_latency_ms_p95=0.5), recorded, quiet)
     with pytest.raises(ParamsError, match="no rung 'rnug1'"):
         tune_cascade.run(asking(forbidden={"fr": ("rnug1",)}), recorded, quiet)
+
+
+def test_a_latency_that_one_rung_does_not_tell_is_not_taken_for_none(recorded: Path) -> None:
+    """Outcomes without a latency are not instant: a p95 that rests on them is refused, and none is reported."""
+    path = recorded / "data/outcomes/outcomes.parquet"
+    outcomes = pd.read_parquet(path)
+    outcomes.loc[outcomes["model"] == "rung0", "latency_ms"] = np.nan
+    outcomes.to_parquet(path)
+    with pytest.raises(InputError, match="no latency was recorded of some"):
+        tune_cascade.run(asking(max_latency_ms_p95=50.0), recorded, quiet)
+    assert "expected_latency_p95_ms" not in tune_cascade.run(with_budget(None), recorded, quiet).metrics
 
 
 def test_the_tighter_budget_counts() -> None:

@@ -12,12 +12,16 @@ from palier.errors import ServiceError
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task of one DAG run; ``state`` is Airflow's word for it, None before it is scheduled."""
+    """One task of one DAG run; ``state`` is Airflow's word for it, None before it is scheduled.
+
+    ``try_number`` is that of the latest try, from 1.
+    """
 
     dag_id: str
     run_id: str
     task_id: str
     state: str | None
+    try_number: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,10 @@ class AirflowApi:
         """The tasks of a run."""
         found = self._call("GET", f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances") or {}
         items: Sequence[dict[str, Any]] = found.get("task_instances", [])
-        return [TaskState(run.dag_id, run.run_id, item["task_id"], item["state"]) for item in items]
+        return [
+            TaskState(run.dag_id, run.run_id, item["task_id"], item["state"], max(1, item["try_number"]))
+            for item in items
+        ]
 
     def import_errors(self) -> list[str]:
         """What keeps DAG files from being parsed."""
@@ -75,9 +82,9 @@ class AirflowApi:
         return [f"{item['filename']}: {item['stack_trace']}" for item in found.get("import_errors", [])]
 
     def task_log(self, task: TaskState) -> str:
-        """The last lines of a task's log, for an error message; empty when there is none."""
-        path = f"/dags/{task.dag_id}/dagRuns/{task.run_id}/taskInstances/{task.task_id}/logs/1?full_content=true"
-        found = self._call("GET", path, missing_ok=True) or {}
+        """The last lines of the log of a task's latest try, for an error message; empty when there is none."""
+        path = f"/dags/{task.dag_id}/dagRuns/{task.run_id}/taskInstances/{task.task_id}/logs/{task.try_number}"
+        found = self._call("GET", f"{path}?full_content=true", missing_ok=True) or {}
         content = found.get("content", [])
         lines = [str(item.get("event", item)) if isinstance(item, dict) else str(item) for item in content]
         return "\n".join(lines[-25:])

@@ -8,7 +8,7 @@ from palier.domain.bundle import Manifest
 
 
 def install_bundle(bundle: Path, releases: Path) -> tuple[Path, Manifest]:
-    """Copy ``bundle`` to ``releases/<release id>`` (beside, then renamed) and verify every file.
+    """Copy ``bundle`` to ``releases/<release id>`` (beside, verified, then renamed) and verify every file.
 
     A release that is installed already is only verified. Raises IntegrityError naming a changed file.
     """
@@ -18,5 +18,6 @@ def install_bundle(bundle: Path, releases: Path) -> tuple[Path, Manifest]:
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(bundle, partial)
+        verify_bundle(partial)  # a broken copy under the release's name would be in the way of a whole one
         partial.replace(target)
     return target, verify_bundle(target)

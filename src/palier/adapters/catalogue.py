@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from palier.errors import IntegrityError, NotReadyError, ParamsError
 from palier.settings import repository_root
@@ -54,10 +55,10 @@ class CatalogueEntry(BaseModel):
 def load_catalogue(path: Path | None = None) -> dict[str, CatalogueEntry]:
     """All entries by name; raises ParamsError when the file breaks the form."""
     path = path or repository_root() / "models.yaml"
-    raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     try:
-        return {name: CatalogueEntry.model_validate(entry) for name, entry in raw.items()}
-    except ValidationError as error:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return TypeAdapter(dict[str, CatalogueEntry]).validate_python(raw)
+    except (YAMLError, ValidationError) as error:
         raise ParamsError(f"{path} is not a model catalogue: {error}") from error
 
 
@@ -124,7 +125,10 @@ def _folder_of(source: FolderSource | PackageSource | HubSource, root: Path) -> 
     if isinstance(source, FolderSource):
         return root / source.folder
     if isinstance(source, PackageSource):
-        spec = importlib.util.find_spec(source.package)
+        try:
+            spec = importlib.util.find_spec(source.package)
+        except ModuleNotFoundError:  # the package around it is not installed
+            return None
         locations = list(spec.submodule_search_locations or []) if spec else []
         return Path(locations[0]) / source.folder if locations else None
     return None

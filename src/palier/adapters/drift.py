@@ -1,8 +1,10 @@
 """Evidently, asked one question: do two tables of numbers and categories come from the same source?
 
-Every column gets a test that gives a p-value (Kolmogorov-Smirnov for numbers, chi-squared for categories; Evidently
-keeps p-values and distances in one field, so the method is always named here) at a level corrected for the number of
-columns.
+Every column gets a test that gives a p-value (Kolmogorov-Smirnov for numbers, the z-test of two shares for categories;
+Evidently keeps p-values and distances in one field, so the method is always named here) at a level corrected for the
+number of columns. Not Evidently's chi-squared: it takes the shares of the reference for exact, and with a hundred
+reference rows and a thousand others it finds drift in four of ten tables where there is none. The price: of a category
+with more than two values, one is held against all others.
 """
 
 import os
@@ -44,7 +46,7 @@ def compare_tables(
         numerical_columns=[name for name, kind in kinds.items() if kind == "number"],
         categorical_columns=[name for name, kind in kinds.items() if kind == "category"],
     )
-    methods = {name: "ks" if kind == "number" else "chisquare" for name, kind in kinds.items()}
+    methods = {name: "ks" if kind == "number" else "z" for name, kind in kinds.items()}
     metrics = [ValueDrift(column=name, method=methods[name], threshold=level) for name in kinds]
     tables = [Dataset.from_pandas(table[list(kinds)], data_definition=definition) for table in (current, reference)]
     snapshot = Report(metrics).run(*tables)

@@ -65,11 +65,13 @@ class ChatEndpoint:
     def ask(self, chat: Sequence[Mapping[str, str]]) -> "tuple[ChatCompletion, int]":
         """The completion and its cost in nano-dollars; raises ModelEndpointError after the client's retries."""
         reply = self._complete(chat)
-        if not getattr(reply, "choices", None):  # a web page, say, where the URL lacks its /v1
+        choices = getattr(reply, "choices", None)
+        if not choices or choices[0].message is None:  # a web page, say, where the URL lacks its /v1
             raise self.failure("what came back is no chat completion")
-        if reply.usage is None:
+        used = reply.usage
+        if used is None or used.prompt_tokens is None or used.completion_tokens is None:
             raise ModelEndpointError("The endpoint's answer has no `usage`: its cost cannot be known.")
-        return reply, token_cost_nanousd(reply.usage.prompt_tokens, reply.usage.completion_tokens, self.price)
+        return reply, token_cost_nanousd(used.prompt_tokens, used.completion_tokens, self.price)
 
     def fields(self) -> dict[str, Any]:
         """What is sent beside model and messages: ours, less what was refused, under what the owner asks for."""
@@ -95,13 +97,15 @@ class ChatEndpoint:
             sent = self.fields()
             try:
                 return self._send(chat, sent)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            except (openai.BadRequestError, openai.PermissionDeniedError, openai.UnprocessableEntityError) as error:
                 unwanted = refused_fields(error.param, str(error), [name for name in sent if name not in self.request])
                 if not unwanted:
                     raise self.failure(str(error)) from error
                 self.refused = self.refused | unwanted
             except openai.OpenAIError as error:
                 raise self.failure(str(error)) from error
+            except ValueError as error:  # the client reads JSON without looking after its errors
+                raise self.failure(f"what came back is no whole JSON: {error}") from error
 
     def _send(self, chat: Sequence[Mapping[str, str]], sent: Mapping[str, Any]) -> "ChatCompletion":
         known = {name: sent[name] for name in _CLIENT_FIELDS if name in sent}
@@ -123,8 +127,8 @@ _REFUSAL = re.compile(
 
 
 def refused_fields(param: str | None, message: str, sent: Sequence[str]) -> frozenset[str]:
-    """Which of the fields ``sent`` an endpoint's 400 or 422 refuses: the one that it names as ``param``, else the one
-    that its message names first. Empty where the error is about something else (a prompt that is too long, say).
+    """Which of the fields ``sent`` an endpoint's 400, 403 or 422 refuses: the one that it names as ``param``, else the
+    one that its message names first. Empty where the error is about something else (a prompt that is too long, say).
     """
     if not _REFUSAL.search(message):
         return frozenset()

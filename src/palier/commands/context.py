@@ -39,12 +39,17 @@ class Context:
 def open_context(workspace: Path | None) -> Context:
     """Settings and params of the workspace that is named, stood in, or set in the environment."""
     settings = Settings()
-    here = Path.cwd()
-    root = workspace or (here if (here / ".dvc").is_dir() else settings.workspace)
+    root = workspace or workspace_at_hand(settings)
     if not (root / "params.yaml").is_file():
         raise NotReadyError(f"{root} is no workspace. Make one with `palier init {root}`, or name it with -w.")
     root = root.resolve()
     return Context(settings, Workspace(root), load_params(root / "params.yaml"))
+
+
+def workspace_at_hand(settings: Settings) -> Path:
+    """The workspace that one stands in, else the one of the environment."""
+    here = Path.cwd()
+    return here if (here / ".dvc").is_dir() else settings.workspace
 
 
 def utc_now() -> datetime:

@@ -4,17 +4,19 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
+from unicodedata import normalize
 
 import httpx
 import typer
 
+from palier.adapters.documents_folder import FORMATS
 from palier.adapters.records import Records
 from palier.adapters.runtime import read_manifest
 from palier.adapters.search import connect, find_passage
-from palier.adapters.workspace import read_jsonl
-from palier.commands.context import JsonOption, show, utc_now
+from palier.adapters.workspace import json_lines
+from palier.commands.context import JsonOption, show, utc_now, workspace_at_hand
 from palier.domain.concatenation import joined, shared_cost, taken_apart
 from palier.domain.money import NANOUSD_PER_USD, usd
 from palier.errors import InputError, NotReadyError, ServiceError
@@ -53,7 +55,7 @@ def ask(
 
 def _ask_file(settings: Settings, file: Path, model: str, batch: int) -> None:
     """Answers of all questions of ``file`` on stdout, in order; what they cost on stderr."""
-    rows = [row for row in read_jsonl(file, "ask --file") if row.get("question")]
+    rows = _questions_in(file)
     total = 0
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
@@ -61,6 +63,17 @@ def _ask_file(settings: Settings, file: Path, model: str, batch: int) -> None:
             total += told["cost_nanousd"]
             print(json.dumps({**row, **told}, ensure_ascii=False))
     print(f"{len(rows)} questions, {usd(total):.9f} USD", file=sys.stderr)
+
+
+def _questions_in(file: Path) -> list[dict[str, Any]]:
+    """The rows of ``file`` that ask something; raises InputError for what is not JSON lines of objects."""
+    try:
+        rows = [json.loads(line) for line in json_lines(file)]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read as JSON lines: {error}.") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise InputError(f'Each line of {file} must be an object, as in {{"question": "..."}}.')
+    return [row for row in rows if row.get("question")]
 
 
 def _ask_together(settings: Settings, questions: Sequence[str], model: str) -> list[dict[str, Any]]:
@@ -150,6 +163,7 @@ def local_key(settings: Settings) -> str:
     if path.is_file() and records.find_key(path.read_text().strip()):
         return path.read_text().strip()
     _, plaintext = records.create_key("this machine", ["ask", "admin"], utc_now())
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(plaintext)
     return plaintext
@@ -189,19 +203,32 @@ def describe_answer(body: Mapping[str, Any]) -> str:
 
 
 def _source(settings: Settings, index: str, citation: Mapping[str, Any]) -> dict[str, Any]:
-    """File and lines of a cited passage, from the index that the answer names; without them where it is gone."""
-    key = settings.elasticsearch_api_key
-    client = connect(settings.search_url, key.get_secret_value() if key else None)
-    passage = find_passage(client, index, citation["passage_id"])
-    place = {"start_line": passage.start_line, "end_line": passage.end_line} if passage else {}
+    """File and lines of a cited passage: the ledger holds the lines, so that no index is needed that may be gone."""
+    place = {name: citation.get(name) for name in ("start_line", "end_line")}
     return {
         "document_id": citation["document_id"],
         "corpus_revision": citation.get("revision"),
         "passage_id": citation["passage_id"],
         "quote": citation["quote"],
-        "file": f"documents/{citation['document_id']}.md",
-        **place,
+        "file": _file_of(citation["document_id"], settings),
+        **(_place_in_index(settings, index, citation["passage_id"]) if None in place.values() else place),
     }
+
+
+def _file_of(document_id: str, settings: Settings) -> str:
+    """The document's file in the workspace at hand; where it is not there, it is taken for Markdown."""
+    whole = workspace_at_hand(settings) / "documents" / document_id
+    files = [path for path in whole.parent.glob("*") if normalize("NFC", path.stem) == whole.name and path.is_file()]
+    names = [path.name for path in files if path.suffix.lower() in FORMATS]
+    return str(PurePosixPath("documents", document_id).with_name(min(names, default=f"{whole.name}.md")))
+
+
+def _place_in_index(settings: Settings, index: str, passage_id: str) -> dict[str, int]:
+    """For rows of older gateways: the lines as the index has them; none where it is gone."""
+    key = settings.elasticsearch_api_key
+    client = connect(settings.search_url, key.get_secret_value() if key else None)
+    passage = find_passage(client, index, passage_id)
+    return {"start_line": passage.start_line, "end_line": passage.end_line} if passage else {}
 
 
 def _describe_trace(found: Mapping[str, Any]) -> str:

@@ -81,17 +81,29 @@ def run_loop(settings: Settings) -> None:
 
 def wait_until_ready(settings: Settings, seconds: float = 60.0) -> None:
     """Return when the gateway answers from a release; raises ServiceError with its reason when it does not."""
-    import httpx
-
     deadline = time.monotonic() + seconds
-    while (reply := httpx.get(f"{settings.gateway_url}/readyz", timeout=10)).status_code != httpx.codes.OK:
+    while reason := _why_not_ready(settings):
         if time.monotonic() > deadline:
-            raise ServiceError(f"The gateway is not ready after {seconds:.0f} s: {reply.text[:500]}")
+            raise ServiceError(f"The gateway is not ready after {seconds:.0f} s: {reason}")
         time.sleep(0.5)
 
 
+def _why_not_ready(settings: Settings) -> str | None:
+    import httpx
+
+    try:
+        reply = httpx.get(f"{settings.gateway_url}/readyz", timeout=10)
+    except httpx.TimeoutException:
+        return "it did not say why within 10 s"
+    except httpx.HTTPError as error:
+        raise ServiceError(
+            f"The gateway at {settings.gateway_url} does not answer ({error}). Start it with `palier services up`."
+        ) from error
+    return None if reply.status_code == httpx.codes.OK else reply.text[:500]
+
+
 def replay_until_decided(settings: Settings) -> None:
-    """Ask the workspace's golden questions, from many made-up users, until the rollout has ended."""
+    """Ask the workspace's golden questions, from many made-up users, until the rollout has ended or all are asked."""
     records = Records(settings.database_url)
     rollout = records.active().rollout
     if rollout is None:
@@ -105,10 +117,10 @@ def replay_until_decided(settings: Settings) -> None:
             say(f"  {n} questions replayed: {state}")
             shown = state
         if now is None:
-            break
-    ended = records.rollout(rollout.rollout_id)
-    last = records.history(limit=1)
-    say(f"  the rollout ended: {last[0].reason if last else ended}")
+            last = records.history(limit=1)
+            say(f"  the rollout ended: {last[0].reason if last else records.rollout(rollout.rollout_id)}")
+            return
+    say("  all sample questions are replayed and the rollout goes on: see `palier release status`")
 
 
 def _ensure_workspace(settings: Settings) -> bool:

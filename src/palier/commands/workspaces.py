@@ -165,7 +165,8 @@ def _findings(settings: Settings) -> list[dict[str, Any]]:
     for service, port in _ports(settings).items():
         state = "free" if is_port_free(port) else "in use (ours, or see `palier services status`)"
         found.append(_finding(True, f"port {port} for {service}: {state}"))
-    free_gb = shutil.disk_usage(settings.state_dir.parent).free / 1e9
+    there = next(folder for folder in settings.state_dir.resolve().parents if folder.is_dir())
+    free_gb = shutil.disk_usage(there).free / 1e9
     found.append(_finding(free_gb > 5, f"{free_gb:.0f} GB of disk free (5 are needed)"))
     return found
 

@@ -2,7 +2,8 @@
 
 Pure. A slow rung that knows one language must not cost a run of the other, and must not be offered there: what a
 verdict leaves out in French is simply not recorded for French questions, and a cascade passes it over there. The
-price: a rung that is only just too weak may stay, since the upper bound of its quality decides.
+price: a rung that is only just too weak may stay, since the upper bound of its quality decides; it counts one more
+question with the best possible answer, so that a few wrong answers in a row are no proof.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from palier.domain.answering import AskedQuestion
+from palier.domain.cascade.guarantee import lower_bound
 from palier.domain.documents import Lang
 
 
@@ -27,8 +29,8 @@ def reason_to_leave_out(qualities: Sequence[float], least: float) -> str | None:
     """
     if not qualities:
         return None
-    mean = float(np.mean(qualities))
-    upper = mean + 1.645 * float(np.std(qualities)) / len(qualities) ** 0.5
+    values = np.asarray(qualities, dtype=np.float64)
+    mean, upper = float(values.mean()), -lower_bound(-values, alpha=0.05)
     if upper >= least:
         return None
     return f"mean quality {mean:.2f}, at most {upper:.2f} on {len(qualities)} questions, < {least}"

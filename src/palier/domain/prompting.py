@@ -12,11 +12,14 @@ from palier.domain.documents import Lang
 DONT_KNOW: dict[Lang, str] = {"en": "I don't know.", "fr": "Je ne sais pas."}
 
 _UNKNOWN = re.compile(
-    r"^\W*(i do ?n['’]?t know|i do not know|je ne sais pas|sorry, i (don|can)|not (stated|mentioned) in)",
+    r"^\W*(i do ?n['’]?t know|i do not know|je ne sais pas|((i['’]m|i am) )?sorry,? (but )?i (don|do not|can)"
+    r"|(je suis )?d[ée]sol[ée]e?,? (mais )?je ne |not (stated|mentioned) in"
+    r"|(non|pas) (indiqu|mentionn|pr[ée]cis)[ée]e?s? dans)",
     re.IGNORECASE,
 )
-_MARK = re.compile(r"\s*\[(\d{1,2})\]")
-_CUT_MARK = re.compile(r"\s*\[\d{0,2}\s*$")
+_MARK = re.compile(r"\s*\[(\d{1,2}|[1-9]\d?(?:\s*[,;]\s*[1-9]\d?)+)\]")
+"""One passage, or several as in "[1, 2]"; "[0, 1]" is an interval, since passages are numbered from 1."""
+_CUT_MARK = re.compile(r"\s*\[(?:[1-9]\d?\s*[,;]\s*)*\d{0,2}\s*$")
 
 
 def messages(
@@ -41,7 +44,7 @@ def read_reply(reply: str, hits: Sequence[Hit]) -> tuple[str, tuple[Citation, ..
     text = said_of(reply) if hits else reply.strip()
     if not text or _UNKNOWN.match(text):
         return "", ()
-    numbers = [int(mark) - 1 for mark in _MARK.findall(reply)]
+    numbers = [int(number) - 1 for mark in _MARK.findall(reply) for number in re.findall(r"\d+", mark)]
     cited = [hits[i] for i in dict.fromkeys(numbers) if 0 <= i < len(hits)] or list(hits[:1])
     return text, tuple(_citation(hit, text) for hit in cited)
 
@@ -55,8 +58,12 @@ def said_of(reply: str) -> str:
 def best_sentence(passage: str, answer: str) -> str:
     """The line or sentence of ``passage`` that shares most words with ``answer``, word for word."""
     pieces = [piece.strip() for piece in re.split(r"\n+|(?<=[.!?])\s+", passage) if piece.strip()]
-    wanted = set(re.findall(r"\w+", answer.casefold()))
-    return max(pieces, key=lambda piece: len(wanted & set(re.findall(r"\w+", piece.casefold()))), default="")
+    return max(pieces, key=lambda piece: n_shared_words(piece, answer), default="")
+
+
+def n_shared_words(text: str, answer: str) -> int:
+    """How many distinct words of ``answer`` stand in ``text``; case and punctuation aside."""
+    return len(set(re.findall(r"\w+", answer.casefold())) & set(re.findall(r"\w+", text.casefold())))
 
 
 def _citation(hit: Hit, answer: str) -> Citation:

@@ -1,7 +1,8 @@
 """From when and until when a document says that it holds.
 
 Believes plain statements only: a word of validity ("valid", "in force", "applicable", "en vigueur", …) and, in the same
-sentence, whole dates that hang on it, in English or French. "Open from 1 to 15 March 2026" is an event, not a validity.
+sentence, whole dates that hang on it, in English or French. "Open from 1 to 15 March 2026" is an event, not a validity,
+"no longer valid from 1 March 2026" is neither start nor end, and "en vigueur au 1er mars 2026" is a start ("as of").
 The price: what is said in other words, or with a date that lacks its year, is not seen; nothing is guessed.
 """
 
@@ -40,18 +41,30 @@ _DATE = (
     rf"|(?P<{{0}}m2>{_MONTH})\s+(?P<{{0}}d2>\d{{{{1,2}}}})(?:st|nd|rd|th)?(?:,?\s+(?P<{{0}}y2>{_YEAR}))?)(?!\w)"
 )
 _FROM = r"(?:from|since|as\s+(?:of|from)|starting|beginning|effective|depuis|dès|du|à\s+(?:partir|compter)\s+du)"
-_UNTIL = r"(?:until|till|through|to|up\s+to|jusqu['’]\s*au|au)"
+_UNTIL = r"(?:until|till|through|to|up\s+to|jusqu['’]\s*au)"
+_DAYS_UNTIL = rf"(?:{_UNTIL}|du\s+(?:{_WEEKDAY}\s+)?\d{{1,2}}(?:er)?\s+au)"
+"""The end of a range, also of one whose start is a day without its month: "du 1er au 31 mars 2026"."""
+_NOT = r"(?<!\bnot )(?<!\bnot yet )(?<!\bno longer )(?<!\bplus )(?<!\bpas )(?<!\bpas encore )"
 _VALID = (
-    r"(?:valid|effective|applicable|in\s+(?:force|effect)|valables?|valides?|en\s+vigueur|applicables?"
+    rf"{_NOT}(?:valid|effective|applicable|in\s+(?:force|effect)|valables?|valides?|en\s+vigueur|applicables?"
     r"|s['’]appliquent?)"
 )
 _RANGE = re.compile(
     rf"\b{_VALID}\b[^.;:!?|\n]{{0,80}}?\b(?:(?:{_FROM}\s+{_DATE.format('f')})"
-    rf"(?:[\s,]+(?:and\s+|et\s+)?{_UNTIL}\s+{_DATE.format('u')})?|{_UNTIL}\s+{_DATE.format('v')})",
+    rf"(?:[\s,]+(?:and\s+|et\s+)?(?:{_UNTIL}|au)\s+{_DATE.format('u')})?|{_DAYS_UNTIL}\s+{_DATE.format('v')})",
     re.IGNORECASE,
 )
-_EFFECTIVE = re.compile(rf"\beffective\s+{_DATE.format('f')}", re.IGNORECASE)
-_EXPIRES = re.compile(rf"\b(?:expires|expiry\s+date\s*:|expire)\s+(?:on\s+)?{_DATE.format('v')}", re.IGNORECASE)
+_EFFECTIVE = re.compile(
+    rf"\b(?:effective|(?:en\s+vigueur|applicables?|s['’]appliquent?)\s+au"
+    rf"|(?:entr(?:e|ent|era|eront|ée?s?)\s+en\s+vigueur|pren(?:d|nent|dra|dront)\s+effet)(?:\s+au)?)"
+    rf"\s+{_DATE.format('f')}",
+    re.IGNORECASE,
+)
+_EXPIRES = re.compile(
+    rf"\b(?:expires|expire(?:nt|ra|ront)?|expiry\s+date\s*:|date\s+d['’]expiration\s*:)\s+(?:on\s+)?"
+    rf"{_DATE.format('v')}",
+    re.IGNORECASE,
+)
 _WHOLE = re.compile(_DATE.format("f"), re.IGNORECASE)
 
 

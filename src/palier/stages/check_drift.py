@@ -1,7 +1,7 @@
 """Stage `check-drift`: are people asking other things, or getting other scores, than the models were tuned on?
 
-The window of the ledger is compared with the recorded validation and test questions under the released cascade. Four
-columns are tested; few rows make no alarm, and are said.
+The window of the ledger (of very many requests, the newest) is compared with the recorded test questions under the
+released cascade. Four columns are tested; few rows make no alarm, and are said.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,11 @@ import pandas as pd
 from palier.adapters.drift import compare_tables
 from palier.adapters.records import Records
 from palier.adapters.workspace import Workspace, write_json
-from palier.domain.ledger import LedgerRow
+from palier.domain.ledger import GUARD, LedgerRow
 from palier.errors import NotReadyError
 from palier.params import Params
 
+MOST_REQUESTS = 50_000
 COLUMNS = {"n_words": "number", "score": "number", "lang": "category", "answered": "category"}
 
 
@@ -41,7 +42,7 @@ def run(params: Params, root: Path, records: Records, now: datetime) -> DriftRes
     workspace = Workspace(root)
     reference = _reference(workspace)
     since = now - timedelta(days=params.check_drift.window_days)
-    current = _current(records.requests(since=since))
+    current = _current(records.requests(since=since, limit=MOST_REQUESTS))
     if len(current) < params.check_drift.min_rows:
         reason = f"{len(current)} requests since {since:%Y-%m-%d}, fewer than min_rows {params.check_drift.min_rows}"
         return _write(workspace, DriftResult(len(current), (), {}, None, reason))
@@ -64,7 +65,9 @@ def _reference(workspace: Workspace) -> pd.DataFrame:
 
 
 def _current(rows: Sequence[LedgerRow]) -> pd.DataFrame:
-    judged = [row for row in rows if row.error is None and row.score is not None and row.question]  # or it was erased
+    """What went up the cascade, as the reference did: a refusal's score is the guard's, of other numbers."""
+    climbed = [row for row in rows if row.error is None and row.rung != GUARD]
+    judged = [row for row in climbed if row.score is not None and row.question]  # or it was erased
     return _columns(
         [row.question for row in judged],
         [float(row.score or 0.0) for row in judged],

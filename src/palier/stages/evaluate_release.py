@@ -5,13 +5,15 @@ so that nothing is asked again and what is measured is what will be served.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from palier.adapters.evaluation.answer_measures import Sampling
+from palier.adapters.evaluation.scorer_measures import auc_interval
 from palier.adapters.workspace import Workspace, read_json, write_json
 from palier.domain.answering import Cascade, Climb, Hit, Question, RungAnswer, climb
 from palier.domain.bootstrap import mean_interval
@@ -47,9 +49,7 @@ def run(params: Params, root: Path, progress: Callable[[int, int, str], None]) -
     intervals = _intervals(answers, reference, params)
     for rung, rows in test.groupby("model"):
         intervals |= _rung_intervals(str(rung), rows, params)
-    scorer = scorer_metrics(test["score"].to_numpy(), test["correct"].to_numpy())
-    for name, value in scorer.items():
-        intervals[f"test.{name}"] = {"value": value, "low": value, "high": value, "n": len(test)}
+    intervals |= _scorer_intervals(test, params)
     workspace.evaluation.mkdir(parents=True, exist_ok=True)
     answers.to_parquet(workspace.evaluation / "answers.parquet", index=False)
     write_json(workspace.evaluation / "metrics.json", intervals)
@@ -192,6 +192,17 @@ def _rung_intervals(rung: str, rows: pd.DataFrame, params: Params) -> dict[str, 
     }
     if rows["latency_ms"].notna().all():
         found[f"{rung}.latency_ms"] = _interval(rows["latency_ms"], params)
+    return found
+
+
+def _scorer_intervals(test: pd.DataFrame, params: Params) -> dict[str, dict[str, float]]:
+    """AUC's interval is over resampled questions. Calibration errors have none, so theirs are of no width: a resample
+    repeats rows, and seems worse calibrated than the rows are.
+    """
+    metrics = scorer_metrics(test["score"].to_numpy(), test["correct"].to_numpy())
+    found = {f"test.{name}": {"value": v, "low": v, "high": v, "n": len(test)} for name, v in metrics.items()}
+    if auc := auc_interval(test, Sampling(params.seed, params.evaluate_release.bootstrap_samples)):
+        found["test.scorer.auc"] = asdict(auc)
     return found
 
 

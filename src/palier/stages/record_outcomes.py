@@ -70,12 +70,15 @@ class Recording:
 def run(params: Params, root: Path, settings: Settings, progress: Progress) -> RecordResult:
     """Write queries.parquet, outcomes.parquet and rungs.json, and labels.parquet where feedback labels answers.
 
-    Raises NotReadyError when the index is not built or no rung is left, InputError for recorded files in another form.
+    Raises NotReadyError when the index is not built or no question or rung is left, InputError for recorded files in
+    another form.
     """
     workspace = Workspace(root)
     encoder = OnnxEncoder(workspace.encoder)
     taken = params.record_outcomes.recorded is not None
     recording = (_take if taken else _ask)(params, workspace, settings, encoder, progress)
+    if not recording.asked:
+        raise NotReadyError("No golden question is left: mark some `split: validation`, some `split: test`.")
     if not recording.languages:
         raise NotReadyError(f"No rung reaches record_outcomes.probation_quality: {dict(recording.left_out)}")
     _write(workspace, recording)

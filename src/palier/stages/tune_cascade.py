@@ -121,8 +121,8 @@ def _as_table(queries: pd.DataFrame, joined: pd.DataFrame, split: str) -> Outcom
 
 
 def _knows_latency(joined: pd.DataFrame) -> bool:
-    """Outcomes that were recorded elsewhere may not tell how long an answer took."""
-    return "latency_ms" in joined and bool(joined["latency_ms"].notna().any())
+    """Outcomes that were recorded elsewhere may not tell how long an answer took, or not of every rung."""
+    return "latency_ms" in joined and bool(joined["latency_ms"].notna().all())
 
 
 def _tune(params: Params, table: OutcomeTable) -> Tuned:

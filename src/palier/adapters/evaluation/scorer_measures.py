@@ -88,13 +88,27 @@ def scorer_measures(table: pd.DataFrame, thresholds: Sequence[float], sampling: 
     return ScorerMeasures(
         n=len(scores),
         share_acceptable=float(good.mean()),
-        auc=_auc(scores, good, questions, sampling),
+        auc=auc_interval(table, sampling),
         ece=calibration_error(scores, quality),
         ece_by_chance=_ece_by_chance(scores, quality, questions),
         brier=_interval(lambda rows: float(mean_squared_error(quality[rows], scores[rows])), questions, sampling),
         bins=tuple(_bin(scores[rows], quality[rows], questions[rows], sampling) for rows in score_bins(scores)),
         thresholds=tuple(_at(threshold, scores, good) for threshold in sorted(set(thresholds))),
     )
+
+
+def auc_interval(table: pd.DataFrame, sampling: Sampling) -> Interval | None:
+    """AUC for acceptable answers over outcome rows with a ``score``, resampled by question; None where all are, or
+    none is.
+    """
+    scores, good = table["score"].to_numpy(dtype=np.float64), table["correct"].to_numpy() >= ACCEPTABLE
+
+    def auc(rows: Integers) -> float:
+        part = good[rows]
+        return float(roc_auc_score(part, scores[rows])) if part.any() and not part.all() else float("nan")
+
+    found = _interval(auc, table["query_id"].factorize()[0], sampling)
+    return None if np.isnan(found.value) else found
 
 
 def learning_curve(
@@ -133,15 +147,6 @@ def _rows_by_question(questions: Integers) -> list[Integers]:
     """The row numbers of each question, questions by rising number."""
     counts = np.unique(questions, return_counts=True)[1]
     return np.split(np.argsort(questions, kind="stable"), np.cumsum(counts)[:-1]) if len(questions) else []
-
-
-def _auc(scores: Floats, good: NDArray[np.bool_], questions: Integers, sampling: Sampling) -> Interval | None:
-    def auc(rows: Integers) -> float:
-        part = good[rows]
-        return float(roc_auc_score(part, scores[rows])) if part.any() and not part.all() else float("nan")
-
-    found = _interval(auc, questions, sampling)
-    return None if np.isnan(found.value) else found
 
 
 def _ece_by_chance(scores: Floats, quality: Floats, questions: Integers) -> float:

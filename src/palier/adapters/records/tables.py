@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    URL,
     BigInteger,
     Boolean,
     Column,
@@ -35,7 +36,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from palier.errors import IntegrityError as WrongSchemaError
 from palier.errors import ServiceError
@@ -193,7 +194,7 @@ class Connected:
 
 def open_engine(url: str) -> Engine:
     """An engine whose schema is there. Raises ServiceError when the database is away, names no password."""
-    parsed = make_url(url)
+    parsed = _parsed(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite and parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -210,6 +211,19 @@ def open_engine(url: str) -> Engine:
         ) from error
     _check_version(engine)
     return engine
+
+
+def _parsed(url: str) -> URL:
+    """The URL, of a database whose driver is here; what is wrong with another is not quoted, it may be a password."""
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except (ArgumentError, ImportError, ValueError) as error:
+        raise ServiceError(
+            "PALIER_RECORDS_URL names no database that this program can open: it takes sqlite:///FILE or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/NAME, with signs such as @ and / in a password percent-encoded."
+        ) from error
+    return parsed
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -126,7 +126,9 @@ def tune(
     """
     asked = replace(constraints or Constraints(), budget_nanousd=budget_nanousd)
     if asked.latency_p95_ms is not None and table.latency_ms is None:
-        raise InputError(f"A p95 of {asked.latency_p95_ms:g} ms is asked for, but no latency was recorded.")
+        raise InputError(
+            f"A p95 of {asked.latency_p95_ms:g} ms is asked for, but no latency was recorded of some outcomes."
+        )
     part = rng.permutation(table.n_rows) % N_FOLDS
     draw = _Draw(table, asked, reference_rung(table), 1 - confidence, max_depth)
     may_believe = table.beliefs is not None and not asked.forbidden and bool(table.serves.all())
