@@ -76,8 +76,8 @@ class Recipe:
     lexical_weight: float = 1.0
     vector_weight: float = 0.7
     refused: float = 0.01
-    refused_golden: float = 0.03
-    refused_alike: float = 0.08
+    refused_golden: float = 0.04
+    refused_alike: float = 0.12
 
 
 def read_examples(folder: Path, rng: np.random.Generator, n_topics: int = 3) -> list[Example]:
