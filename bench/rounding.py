@@ -113,11 +113,15 @@ def _verifier_auc(
     rounded: Path,
     exact: Path,
     rng: np.random.Generator,
-) -> dict[str, Any]:
-    """AUC of both verifiers' marks, and of the difference on the same resamples."""
+) -> dict[str, Any] | None:
+    """AUC of both verifiers' marks, and of the difference on the same resamples; None where all answers are good, or
+    none is.
+    """
     judged = [(item, answer, claim_of(answer, item.hits)) for item, answer in zip(exercises, answers, strict=True)]
     judged = [row for row in judged if row[2]]
     good = np.array([quality_of(item, answer) >= 0.5 for item, answer, _ in judged])
+    if not judged or good.all() or not good.any():
+        return None
     marks = {
         name: np.array([judge.score(item.question.standalone, [text])[0] for item, _, text in judged])
         for name, judge in (("float", OnnxCrossEncoder(exact)), ("int8", OnnxCrossEncoder(rounded)))
