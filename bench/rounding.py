@@ -120,7 +120,7 @@ def _verifier_auc(
     judged = [(item, answer, claim_of(answer, item.hits)) for item, answer in zip(exercises, answers, strict=True)]
     judged = [row for row in judged if row[2]]
     good = np.array([quality_of(item, answer) >= 0.5 for item, answer, _ in judged])
-    if not judged or good.all() or not good.any():
+    if good.all() or not good.any():
         return None
     marks = {
         name: np.array([judge.score(item.question.standalone, [text])[0] for item, _, text in judged])

@@ -32,7 +32,7 @@ QUESTIONS: dict[str, Lang] = {"piaf.tsv": "fr", "piaf_more.tsv": "fr", "squad.ts
 """More questions about passages of the public sets."""
 
 READ_BEFORE = ("fr.txt", "en.txt", "piaf.tsv")
-"""What the reader's steps 8 to 10 and the guard read."""
+"""What the reader's steps 8 to 10, the verifier and the guard read."""
 
 UNREAD: dict[str, Lang] = {"en_unread.txt": "en", "fr_unread.txt": "fr"}
 """Texts that no reader, writer or verifier is trained on: the scorer learns from what a reader says to what it has not

@@ -1,6 +1,7 @@
 """Commands on this machine: what they read, what they leave, and what they say when something is not there."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from palier.domain.ledger import LedgerRow
 from palier.errors import InputError, ServiceError
 from palier.settings import Settings
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NOBODY = 9
 """The discard port: nothing listens."""
 
@@ -34,31 +36,13 @@ def test_a_trace_needs_no_index_and_names_the_file_as_it_is_called(
     }.items():
         monkeypatch.setenv(name, value)
     records = Records(Settings().database_url)
-    records.append_request(row("req-1", [cited("fr/menu"), cited("fr/horaires")]))
+    asked = LedgerRow("req-1", NOW, "key-1", "r-gone", None, "champion", "fr", "Prix ?", "9 €", "reader", 0.9, False)
+    records.append_request(replace(asked, index="passages-a-b", citations=[cited("fr/menu"), cited("fr/horaires")]))
     records.close()
     trace("req-1", as_json=True)
     sources = json.loads(capsys.readouterr().out)["sources"]
     assert [source["file"] for source in sources] == ["documents/fr/menu.pdf", "documents/fr/horaires.md"]
     assert [(source["start_line"], source["end_line"]) for source in sources] == [(3, 5), (3, 5)]
-
-
-def row(request_id: str, citations: list[dict[str, Any]]) -> LedgerRow:
-    return LedgerRow(
-        request_id=request_id,
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        key_id="key-1",
-        release_id="r-gone",
-        rollout_id=None,
-        arm="champion",
-        language="fr",
-        question="Combien coûte une pizza ?",
-        answer="9 €",
-        rung="reader",
-        score=0.9,
-        abstained=False,
-        index="passages-aaaa-bbbb",
-        citations=citations,
-    )
 
 
 def cited(document_id: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ _NIR = re.compile(
     r"(?P<key>[\s./-]*\d{2})?(?!\d)"
 )
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\d)")
+_VERSION = re.compile(r"\d(?:\.\d){3}")  # or a chapter; such addresses are public resolvers', nobody's own
 _IPV6 = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
 _ALONE = r"(?<![\w+])(?<!\d[.,])"  # not inside a word or a number; "tel.06..." is neither
 _NO_DATE = r"(?!\d{2}[\s./-]\d{2}[\s./-](?:19|20)\d{2}(?!\d))"  # "06.12.2024 18:30"
@@ -195,9 +196,7 @@ def _is_payment_card(value: str) -> bool:
 
 
 def _is_ip_address(value: str) -> bool:
-    if re.fullmatch(
-        r"\d(?:\.\d){3}", value
-    ):  # a version or a chapter; such addresses are public resolvers', nobody's own
+    if _VERSION.fullmatch(value):
         return False
     try:
         ipaddress.ip_address(value)

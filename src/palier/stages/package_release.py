@@ -58,9 +58,8 @@ def run(params: Params, root: Path, *, git_sha: str, now: datetime) -> PackageRe
     rungs = read_json(workspace.outcomes / "rungs.json", "record-outcomes")["admitted"]
     corpus = read_json(workspace.corpus / "manifest.json", "version-documents")
     if gone := [name for name in rungs if name not in params.ladder.rungs]:
-        raise NotReadyError(
-            f"The ladder has lost {', '.join(gone)} since its answers were recorded: record-outcomes again."
-        )
+        lost = ", ".join(gone)
+        raise NotReadyError(f"The ladder lost {lost} since answers were recorded: run `palier record-outcomes` again.")
     ladder = params.ladder.model_copy(update={"rungs": {name: params.ladder.rungs[name] for name in rungs}})
     served = _served(params, ladder, workspace)
     content: dict[str, Any] = {
