@@ -18,7 +18,14 @@ from palier.adapters.low_rank import merge_pressed
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
 from palier.adapters.outcome_recorder import answer_of
 from palier.adapters.reader_adapter import drawn_back, merged, press_reader, with_lora
-from palier.adapters.reader_exam import ExamAnswer, ExamQuestion, best_threshold, exam_metrics, sit_exam
+from palier.adapters.reader_exam import (
+    ExamAnswer,
+    ExamQuestion,
+    best_threshold,
+    exam_metrics,
+    fitted_threshold,
+    sit_exam,
+)
 from palier.adapters.reader_export import OUTPUTS, export_reader
 from palier.adapters.reader_rung import ReaderRung
 from palier.adapters.reader_training import TrainingPlan, train_reader
@@ -237,7 +244,31 @@ def test_threshold_parts_right_from_wrong() -> None:
     exam = [ExamQuestion("q", "en", ("yes",), ("",))] * 3 + [ExamQuestion("q", "en", (), ("",))] * 2
     answers = [ExamAnswer("yes", margin) for margin in (3.0, 2.0, 1.0, 0.0, -1.0)]
     assert 0.0 < best_threshold(exam, answers) < 1.0
-    assert best_threshold([], []) == 0.0
+    assert 0.0 < fitted_threshold(exam, answers) < 1.0
+    assert best_threshold([], []) == fitted_threshold([], []) == 0.0
+
+
+def test_a_fitted_threshold_moves_less_from_sample_to_sample() -> None:
+    """Of fifty samples of a hundred questions, answerable as a logistic curve around margin 1 says."""
+    yes, none = ExamQuestion("q", "en", ("yes",), ("",)), ExamQuestion("q", "en", (), ("",))
+    rng = np.random.default_rng(7)
+    best, fitted = [], []
+    for _ in range(50):
+        margins = rng.normal(2.0, 2.0, 100)
+        exam = [yes if rng.random() < 1 / (1 + np.exp(1 - margin)) else none for margin in margins]
+        answers = [ExamAnswer("yes", float(margin)) for margin in margins]
+        best.append(best_threshold(exam, answers))
+        fitted.append(fitted_threshold(exam, answers))
+    assert abs(np.mean(fitted) - 1.0) < 0.2
+    assert np.std(fitted) < 0.7 * np.std(best)
+
+
+@pytest.mark.parametrize(("said", "answers_it"), [("yes", True), ("no", False)])
+def test_where_all_answers_are_alike_the_threshold_stays_near_the_margins(said: str, answers_it: bool) -> None:
+    """All right: all are said. All wrong, none has an answer: none is. A question without passages decides nothing."""
+    exam = [ExamQuestion("q", "en", ("yes",) if answers_it else (), ("",))] * 3
+    answers = [ExamAnswer(said, margin) for margin in (3.0, 2.0, -float("inf"))]
+    assert fitted_threshold(exam, answers) == (1.0 if answers_it else 4.0)
 
 
 def test_broken_folders_are_refused(folder: Path, tmp_path: Path) -> None:

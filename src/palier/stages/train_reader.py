@@ -26,7 +26,7 @@ from palier.adapters.int8_export import FLOAT_MODEL
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
 from palier.adapters.qa_rows import QaRow
 from palier.adapters.reader_adapter import STARTER_FILE, drawn_back, merged, save_lora, starter_reader, with_lora
-from palier.adapters.reader_exam import ExamQuestion, best_threshold, exam_metrics, sit_exam
+from palier.adapters.reader_exam import ExamQuestion, exam_metrics, fitted_threshold, sit_exam
 from palier.adapters.reader_export import export_reader
 from palier.adapters.reader_training import TrainingPlan, train_reader
 from palier.adapters.reader_windows import WindowCutter
@@ -221,7 +221,7 @@ def _finish(
 
 def _examine(folder: Path, exam: Sequence[ExamQuestion]) -> tuple[float, dict[str, float]]:
     answers = sit_exam(OnnxReader(folder), exam)
-    threshold = best_threshold(exam, answers)
+    threshold = fitted_threshold(exam, answers)
     metrics = {f"among.{name}": value for name, value in exam_metrics(exam, answers, threshold).items()}
     return threshold, {**metrics, "null_threshold": threshold, "n_validation": float(len(exam))}
 
