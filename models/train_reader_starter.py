@@ -34,7 +34,7 @@ from training_rows import FILES, QUESTIONS, READ_BEFORE, TEXTS, WRITTEN, Row, co
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_reader import CONFIG, OnnxReader, ReaderConfig
 from palier.adapters.reader_adapter import STARTER_FILE, press_reader, starter_reader
-from palier.adapters.reader_exam import ExamQuestion, best_threshold, exam_metrics, sit_exam
+from palier.adapters.reader_exam import ExamQuestion, exam_metrics, fitted_threshold, sit_exam
 from palier.adapters.reader_export import export_reader, starter_config
 from palier.adapters.reader_training import TrainingPlan, refuse_another, train_reader
 from palier.adapters.reader_windows import WindowCutter
@@ -200,8 +200,8 @@ def finish(model: SpanReader, base: Path, rows: Sequence[Row], args: argparse.Na
 def choose_threshold(base: Path, out: Path, rows: Sequence[Row], seed: int) -> dict[str, float]:
     """Choose the threshold of the pressed weights in ``out`` as int8, and write it into their config.
 
-    All ``rows`` are asked: on 300 of them the best threshold lies anywhere from 0.7 to 2.3. What comes back are the
-    metrics of the validation exam, once more without a threshold where F1 is concerned.
+    All ``rows`` are asked. What comes back are the metrics of the validation exam, once more without a threshold where
+    F1 is concerned.
     """
     rng = np.random.default_rng((seed, 3))
     exam = validation_exam([rows[i] for i in rng.permutation(len(rows))], rng)
@@ -209,7 +209,7 @@ def choose_threshold(base: Path, out: Path, rows: Sequence[Row], seed: int) -> d
     with tempfile.TemporaryDirectory() as folder:
         export_reader(starter_reader(base, out, seed), base, Path(folder), config)
         answers = sit_exam(OnnxReader(Path(folder)), exam)
-    threshold = best_threshold(exam, answers)
+    threshold = fitted_threshold(exam, answers)
     write_json(out / CONFIG, config.model_copy(update={"null_threshold": round(threshold, 4)}).model_dump())
     always = exam_metrics(exam, answers, -math.inf)
     return exam_metrics(exam, answers, threshold) | {

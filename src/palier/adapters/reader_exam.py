@@ -1,8 +1,8 @@
 """An exam for a reader: questions with passages, what it says, and how good that is.
 
 One number is learnt here: the margin below which "no answer here" is the better thing to say. It is chosen on
-questions that train nothing, for the highest mean quality (token F1, or 1 for a right "no answer"): `fitted_threshold`
-for the few hundred at most that a workspace has, `best_threshold` for a thousand or more
+questions that train nothing, for the highest mean quality (token F1, or 1 for a right "no answer"). Two curves are
+fitted and asked, since the best margin of a few dozen questions is the chance of one of them
 (`docs/decisions/0019-threshold-of-few.md`).
 """
 
@@ -16,6 +16,10 @@ from sklearn.linear_model import LogisticRegression
 from palier.adapters.onnx_reader import OnnxReader
 from palier.domain.documents import Lang
 from palier.domain.text_metrics import best_exact_match, best_f1, no_answer_f1
+
+FloatArray = NDArray[np.float64]
+
+GRID = 2001  # margins at which both curves are compared: a hundredth apart or less, where the margins seen span twenty
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,51 +52,38 @@ def _answer(reader: OnnxReader, question: ExamQuestion) -> ExamAnswer:
     return ExamAnswer(readings[0].text, readings[0].margin)
 
 
-def best_threshold(questions: Sequence[ExamQuestion], answers: Sequence[ExamAnswer]) -> float:
-    """The margin at which answering starts to be worth more than "no answer", by mean quality; 0.0 without rows."""
-    if not questions:
-        return 0.0
-    margins, gains = _margins_and_gains(questions, answers)
-    order = np.argsort(-margins, kind="stable")
-    gain = np.concatenate([[0.0], np.cumsum(gains[order])])  # of answering the n surest questions
-    n_answered = int(gain.argmax())
-    if n_answered == 0:
-        return float(margins.max() + 1.0)
-    last = float(margins[order[n_answered - 1]])
-    after = float(margins[order[n_answered]]) if n_answered < len(order) else last - 1.0
-    return (last + after) / 2 if np.isfinite(after) else last
-
-
 def fitted_threshold(questions: Sequence[ExamQuestion], answers: Sequence[ExamAnswer]) -> float:
-    """The margin at which a logistic curve through all rows says that answering is worth as much as "no answer".
+    """The margin above which answering is expected to be worth more than "no answer"; 0.0 where nothing was read.
 
-    The best margin of a few dozen rows is one row's chance; a curve moves half as much from sample to sample. Never
-    further than one beyond the margins seen; 0.0 where no passage was read at all.
+    One logistic curve tells how likely a question with this margin has no answer, another the token F1 that a question
+    with an answer gets. Never further than one beyond the margins seen.
     """
-    margins, gains = _margins_and_gains(questions, answers)
-    margins, gains = margins[np.isfinite(margins)], gains[np.isfinite(margins)]
-    if not len(margins):
+    margins = np.array([answer.margin for answer in answers])
+    read = np.isfinite(margins)
+    if not read.any():
         return 0.0
-    lowest, highest = float(margins.min()) - 1.0, float(margins.max()) + 1.0
-    # A row is one part "answer" and one part "keep silent", the larger the more its answer gains or loses.
-    parts = np.concatenate([(1 + gains) / 2, (1 - gains) / 2])
-    centre, spread = float(margins.mean()), float(margins.std())
-    places = np.tile((margins - centre) / (spread or 1.0), 2)[:, None]
-    sides = np.repeat([1, 0], len(margins))
-    if len(set(sides[parts > 0])) > 1:
-        curve = LogisticRegression().fit(places[parts > 0], sides[parts > 0], sample_weight=parts[parts > 0])
-        if (slope := float(curve.coef_[0, 0])) > 0:
-            return float(np.clip(centre - (spread or 1.0) * float(curve.intercept_[0]) / slope, lowest, highest))
-    return lowest if gains.sum() > 0 else highest
+    unanswerable = np.array([not question.answers for question in questions])[read]
+    f1 = np.array([_f1(question, answer.text) for question, answer in zip(questions, answers, strict=True)])[read]
+    margins = margins[read]
+    grid = np.linspace(margins.min() - 1.0, margins.max() + 1.0, GRID)
+    no_answer = _curve(margins, unanswerable.astype(float), grid)
+    worth = _curve(margins[~unanswerable], f1[~unanswerable], grid)
+    losing = np.flatnonzero((1 - no_answer) * worth < no_answer)
+    return float(grid[losing[-1] if len(losing) else 0])
 
 
-def _margins_and_gains(
-    questions: Sequence[ExamQuestion], answers: Sequence[ExamAnswer]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each question its margin, and what answering gains over silence: -1 (wrongly said) to 1 (wholly right)."""
-    worth = np.array([_f1(question, answer.text) for question, answer in zip(questions, answers, strict=True)])
-    silent = np.array([float(not question.answers) for question in questions])
-    return np.array([answer.margin for answer in answers]), worth - silent
+def _curve(margins: FloatArray, shares: FloatArray, grid: FloatArray) -> FloatArray:
+    """A logistic curve through ``shares`` (each 0..1) at ``margins``, read at ``grid``; flat where all are 0 or 1."""
+    if not shares.any() or shares.min() == 1.0:
+        return np.full(len(grid), float(shares.any()))
+    # A row is one part "yes" and one part "no"; a part of nothing is left out.
+    parts = np.concatenate([shares, 1 - shares])
+    kept = parts > 0
+    sides = np.repeat([1, 0], len(shares))[kept]
+    places, centre, spread = np.tile(margins, 2)[kept, None], margins.mean(), margins.std() or 1.0
+    fitted = LogisticRegression().fit((places - centre) / spread, sides, sample_weight=parts[kept])
+    curve: FloatArray = fitted.predict_proba((grid[:, None] - centre) / spread)[:, 1]
+    return curve
 
 
 def exam_metrics(
