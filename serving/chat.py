@@ -50,20 +50,22 @@ async def create_chat_completion(
         asked_at=asked_at,
         rung=rung,
     )
-    return _response(body, asked, await answer(gateway, asked))
+    return _response(body, *await answer(gateway, request, asked))
 
 
-async def answer(gateway: Gateway, asked: Asked) -> Given:
-    """The answer of the arm that the rollout assigns, its row stored; a shadow gets its copy whatever came
-    of it.
+async def answer(gateway: Gateway, request: Request, asked: Asked) -> tuple[Asked, Given]:
+    """What was asked, under the id of its row, and the answer of the arm that the rollout assigns. Whatever came of it,
+    ``request`` has the row's id, and a shadow gets its copy.
     """
     served = gateway.releases.served
     seat = choose_seat(served, asked.sticky_key, asked.rung)
     errand = Errand(asked, seat, gateway.records, gateway.metrics, gateway.answers)
     try:
-        return await gateway.desk.run(errand)
+        given = await gateway.desk.run(errand)
     finally:
-        gateway.shadows.offer(copy_for_challenger(asked, seat, served))
+        request.state.request_id = errand.asked.request_id
+        gateway.shadows.offer(copy_for_challenger(errand.asked, seat, served))
+    return errand.asked, given
 
 
 def _response(body: ChatRequest, asked: Asked, given: Given) -> Response:
@@ -80,7 +82,8 @@ async def _free_request_id(gateway: Gateway, request_id: str) -> str:
     """The id, or a longer one where the ledger has it already: two answers must not share a row.
 
     Ids of our own making are new by construction; only those that a caller sends are looked up, ours among them: they
-    stand on every answer, and clients send them again.
+    stand on every answer, and clients send them again. Of requests that come at once none has its row yet: the ledger
+    parts them as it stores them. Looking here as well gives the right id to what its caller will not wait for.
     """
     known = await asyncio.to_thread(gateway.records.request, request_id)
     return request_id if known is None else f"{request_id}.{secrets.token_hex(4)}"

@@ -36,6 +36,11 @@ class Errand:
         self._started = time.perf_counter()
         self._has_expired = threading.Event()
 
+    @property
+    def asked(self) -> Asked:
+        """What was asked; once its row is stored, under the id of that row: another request may have had its own."""
+        return self._asked
+
     def run(self) -> Given:
         """The answer, when its row is in the ledger. Raises what `give_answer` raises, after a row with its
         code.
@@ -59,12 +64,15 @@ class Errand:
     def _store(self, row: LedgerRow) -> None:
         if self._has_expired.is_set():
             row = replace(row, error=error_code(DeadlineProblem("")))
-        self._records.append_request(row)
+        self._append(row)
+
+    def _append(self, row: LedgerRow) -> None:
+        self._asked = replace(self._asked, request_id=self._records.append_request(row))
 
     def _fail(self, error: Exception) -> None:
         code = error_code(error)
         self._metrics.failures.labels(self._seat.arm, code).inc()
-        self._records.append_request(error_row(self._asked, self._seat, code, self._elapsed_ms()))
+        self._append(error_row(self._asked, self._seat, code, self._elapsed_ms()))
 
     def _count(self, given: Given) -> None:
         metrics, arm = self._metrics, given.seat.arm

@@ -3,7 +3,7 @@
 The text alone is judged before anything is searched; whether it is off topic shows when passages are there. A refusal
 is an answer like any other (a row in the ledger, a cost, the `palier` object), given by the "rung" `guard`, which no
 cascade holds. It saves nothing by our counting: nobody would have paid a reference rung for it gladly. Which texts are
-refused is decided in `palier.domain.guarding`.
+refused is decided in `palier.domain.guarding`; what a refusal is worth in a rollout, the champion's guard says.
 """
 
 import time
@@ -31,10 +31,8 @@ class Watch:
 
     def __init__(self, release: Release) -> None:
         self._guard = release.guard
-        manifest = release.manifest
-        # Without passages every question is as far from them as a stranger's.
-        self._judges_topic = manifest.guard is not None and manifest.guard.off_topic and manifest.retrieval.searches
-        self._usd_per_hour = manifest.ladder.cpu_usd_per_hour
+        self._judges_topic = _judges_topic(release)
+        self._usd_per_hour = release.manifest.ladder.cpu_usd_per_hour
         self._busy_s = 0.0
 
     def text(self, question: Question) -> Refusal | None:
@@ -60,3 +58,24 @@ class Watch:
         said = RungAnswer(GUARD, text, cost_nanousd=cost, latency_ms=1000 * self._busy_s)
         only = Attempt(said, verdict.score, accepted=True)
         return Refusal(verdict.kind, text, Climb((only,), only, abstained=True))
+
+
+def worth_of_refusal(champion: Release, kind: Kind, question: Question, hits: Sequence[Hit]) -> float:
+    """The probability, 0 to 1, that refusing ``question`` for ``kind`` was right, as ``champion``'s guard sees it.
+
+    Nothing, as an error, where the champion guards against no such thing. To leave refusals out instead would make a
+    release look good that refuses whatever is hard. The price: where much is refused rightly, a first guard may have to
+    be promoted by hand.
+    """
+    guard = champion.guard
+    if guard is None:
+        return 0.0
+    if kind != "off_topic":
+        return guard.judge(question).score
+    return guard.judge_topic(question, hits).score if _judges_topic(champion) else 0.0
+
+
+def _judges_topic(release: Release) -> bool:
+    """Without passages every question is as far from them as a stranger's."""
+    manifest = release.manifest
+    return manifest.guard is not None and manifest.guard.off_topic and manifest.retrieval.searches

@@ -1,15 +1,22 @@
 """Ledger rows: what a question used, cost and said, or why it got no answer.
 
-Both arms are judged by the champion's scorer, so that they can be compared. Costs stay whole nano-dollars
-here; dollars appear only in answers. It knows nothing of HTTP or of the database.
+Both arms are judged by the champion's scorer, and refusals by its guard, so that they can be compared and no
+challenger promotes itself by thinking well of itself. Costs stay whole nano-dollars here; dollars appear only in
+answers. It knows nothing of HTTP or of the database.
+
+The price: the judge was taught on the champion's answers. It reads the signals that the challenger's rungs and
+retrieval give of themselves (a reader's margin, a fused score), and knows a rung that is new by its words alone.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from palier.domain.answering import Attempt, Question
 from palier.domain.ledger import LedgerRow
+from palier.domain.scoring import ANY_RUNG
 from serving.answer_cache import AttemptAgain
 from serving.answers import Asked, Given, Seat
+from serving.guard import worth_of_refusal
 
 
 def ledger_row(asked: Asked, given: Given, latency_ms: float) -> LedgerRow:
@@ -59,17 +66,30 @@ def error_row(asked: Asked, seat: Seat, code: str, latency_ms: float) -> LedgerR
     )
 
 
-def _comparable_score(question: Question, given: Given) -> float:
-    """The champion's scorer judges both arms; a rung that it does not know keeps its own release's score."""
-    final = given.climb.final
-    if given.seat.release is given.seat.champion:
+def _comparable_score(question: Question, given: Given) -> float | None:
+    """The score as the champion would give it to an answer of its own; None where its scorer cannot say."""
+    champion, final = given.seat.champion, given.climb.final
+    if given.seat.release is champion:
         return final.score
+    if given.blocked is not None:
+        return worth_of_refusal(champion, given.blocked, question, given.hits)
+    said = [attempt.answer for attempt in given.climb.attempts]
     place = given.climb.attempts.index(final)
-    earlier = [attempt.answer for attempt in given.climb.attempts[:place]]
     try:
-        return given.seat.champion.scorer.score(question, given.hits, final.answer, earlier)
+        if champion.manifest.cascade.by_beliefs:
+            return champion.scorer.believe(question, said)[place]
+        return champion.scorer.score(question, given.hits, final.answer, said[:place])
+    except KeyError:  # a rung that this scorer has not learnt
+        return _score_from_elsewhere(question, given)
+
+
+def _score_from_elsewhere(question: Question, given: Given) -> float | None:
+    """By the head for answers that none of the champion's rungs gave; older scorers have none."""
+    answer = replace(given.climb.final.answer, rung=ANY_RUNG)
+    try:
+        return given.seat.champion.scorer.score(question, given.hits, answer, ())
     except KeyError:
-        return final.score
+        return None
 
 
 def ledger_attempt(attempt: Attempt) -> dict[str, Any]:

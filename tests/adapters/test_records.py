@@ -132,6 +132,19 @@ def test_appending_again_changes_nothing_and_a_shadow_is_a_row_of_its_own(record
     assert records.usage()["n_requests"] == 1
 
 
+def test_two_requests_under_one_id_are_two_rows_and_each_may_be_appended_again(records):
+    """Of the same second, of another key, copies too: what was paid for both is in the sums."""
+    others = [replace(ROW, created_at=NOW + timedelta(microseconds=1)), replace(ROW, key_id="key-2")]
+    assert records.append_request(ROW) == "req-1"
+    ids = [records.append_request(row) for row in others]
+    assert [records.append_request(row) for row in (*others, ROW)] == [*ids, "req-1"]
+    assert [records.request(found).key_id for found in ids] == ["key-1", "key-2"]
+    shadows = [records.append_request(replace(row, arm="shadow")) for row in (ROW, others[0])]
+    assert shadows == ["req-1", ids[0]], "a copy finds its request"
+    usage = records.usage()
+    assert (usage["n_requests"], usage["cost_nanousd"]) == (3, 3 * ROW.cost_nanousd)
+
+
 def test_text_that_databases_refuse_does_not_lose_the_row(records):
     records.append_request(replace(ROW, question="a\x00b \ud83d c"))
     assert records.request("req-1").question == "a\ufffdb ? c"

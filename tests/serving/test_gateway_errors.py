@@ -95,6 +95,26 @@ def test_two_answers_under_one_callers_id_are_two_rows(gateway: Running, own_id:
     assert all(row_id in rows for row_id in ids)
 
 
+def test_two_requests_at_once_under_one_callers_id_are_two_rows(empty_gateway: Running) -> None:
+    """Neither has its row when the other comes; each is told the id of its own, in the header and in the body."""
+    empty_gateway.start_release("r-slow", Character(pause_s=0.5, n_rungs=1))
+    empty_gateway.wait_ready("r-slow")
+
+    def told(text: str) -> tuple[str, str, str]:
+        with empty_gateway.http() as http:
+            body = {"model": "palier", "messages": [{"role": "user", "content": text}]}
+            answer = http.post("/v1/chat/completions", json=body, headers={"x-request-id": "my-own-id-1"})
+        return answer.headers["x-request-id"], answer.json()["id"], text
+
+    texts = ("Is the Canal Street restaurant open on Sunday?", "How much does the large margherita cost?")
+    with ThreadPoolExecutor(2) as pool:
+        seen = list(pool.map(told, texts))
+    rows = empty_gateway.rows()
+    assert "my-own-id-1" in rows
+    assert {row_id: row.question for row_id, row in rows.items()} == {row_id: text for row_id, _, text in seen}
+    assert all(body_id == f"chatcmpl-{row_id}" for row_id, body_id, _ in seen)
+
+
 def test_an_accident_is_a_500_that_tells_nothing_and_is_in_the_ledger(empty_gateway: Running) -> None:
     empty_gateway.start_release("r-broken", Character(breaks=True))
     empty_gateway.wait_ready("r-broken")

@@ -5,9 +5,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from elasticsearch import Elasticsearch
 
+from palier.adapters.documents_folder import read_documents
+from palier.adapters.onnx_encoder import OnnxEncoder
+from palier.adapters.remembered import Remembered
+from palier.adapters.sweep.corpus import cut_corpus
+from palier.adapters.sweep.indexes import TrialIndexes
+from palier.adapters.sweep.points import _CutTrial
+from palier.adapters.workspace import Workspace
+from palier.domain.retrieval_sweep import Point
 from palier.errors import NotReadyError
 from palier.params import Params, load_params
 from palier.settings import Settings, repository_root
@@ -117,6 +126,30 @@ def test_reranking_is_tried_where_there_is_a_reranker(params: Params, workspace:
     result = sweep(params, workspace, client)
     assert set(result.skipped) == {"answers"}
     assert "reranking chosen anew" in [name for name, _, _ in result.trials]
+
+
+@pytest.mark.parametrize("end_to_end", [0, 1])
+def test_a_better_search_is_found_though_no_rival_is_answered_for(params: Params, workspace: Path, end_to_end: int):
+    """Every point is remembered from before, so nothing is searched: titles find all, texts alone find half of it."""
+    blind = params.retrieval.model_copy(update={"fields": ("text",)})
+    few = params.sweep_retrieval.model_copy(update={"end_to_end": end_to_end})
+    params = params.model_copy(update={"retrieval": blind, "sweep_retrieval": few})
+    place = Workspace(workspace)
+    documents = read_documents(place.documents, ("en",), params.version_documents.max_document_bytes).documents
+    corpus, encoder = cut_corpus(params, place, documents), OnnxEncoder(place.encoder)
+    away = Elasticsearch("http://127.0.0.1:9")
+    indexes = TrialIndexes(away, workspace, encoder, params.build_index, place.cache, 50, lambda *_: None)
+    memory, grid = Remembered(place.cache / "sweep" / "finished.jsonl"), sweep_retrieval.grid_of(params)
+    for cut in corpus.cuts.values():
+        trial = _CutTrial(indexes, params.retrieval, corpus.questions, cut)
+        for setting in grid.settings(cut):
+            tunings = grid.tunings[setting.fusion]
+            scores = {"en": np.full((3, len(tunings), len(THINGS)), 1.0 if "title" in setting.fields else 0.5)}
+            memory.put(trial.key(setting, tunings), Point(setting, tunings, scores, 10.0, 20.0).plain())
+    study = sweep_retrieval._Sweep(params, place, corpus, indexes, lambda *_: None).study(Settings())
+    assert study.reason.startswith("retrieval is better")
+    assert "title" in study.changes["retrieval"]["fields"]
+    assert ("end_to_end is 0" in study.skipped["answers"]) == (end_to_end == 0)
 
 
 def test_documents_that_changed_since_they_were_versioned_are_told(

@@ -18,7 +18,8 @@ class LedgerRow:
     """One answer, served or shadowed. ``created_at`` is aware; costs are whole nano-dollars.
 
     ``rung``, ``score`` and ``index`` are None when the request failed before it had one; ``error`` is then
-    the reason. ``score`` comes from the champion's scorer in both arms, so that the arms can be compared.
+    the reason. ``score`` comes from the champion's scorer in both arms (a refusal's from its guard), so that the arms
+    can be compared; it is None as well where that scorer knows nothing of such an answer.
     ``reference_cost_nanousd`` is None where the ladder has one rung only.
     """
 

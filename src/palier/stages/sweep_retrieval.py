@@ -129,7 +129,7 @@ class _Sweep:
         choice = choose_search([p for p in points if p.setting.chunking == self._in_use.chunking], search, self._rule)
         current, rivals = self._reranked(search, choice)
         rivals += self._other_cuts(points)
-        current, rivals = self._answered(current, rivals[: self._params.sweep_retrieval.end_to_end], settings)
+        current, rivals = self._answered(current, rivals, settings)
         chosen, reason = decide(current, rivals, self._rule)
         return Study(
             revision=read_json(self._place.corpus / "manifest.json", "version-documents")["revision"],
@@ -214,14 +214,20 @@ class _Sweep:
         return reranker.score(retriever, self._corpus.questions[lang], cut.gold, rereads, self._progress)
 
     def _answered(self, current: Rival, rivals: Sequence[Rival], settings: Settings) -> tuple[Rival, list[Rival]]:
-        """All of them with what the ladder's readers answer; as they were where there is no reader."""
+        """What is in use, and the first ``end_to_end`` rivals, with what the ladder's readers answer; no others, since
+        answers cannot be held against rankings. All of them as they were where no reader answers.
+        """
+        n = self._params.sweep_retrieval.end_to_end
         rungs = self._readers(settings) if rivals else []
         if not rungs:
             return current, list(rivals)
-        told = [replace(rival, answered=self._answers(rival.configuration, rungs)) for rival in [current, *rivals]]
+        told = [replace(rival, answered=self._answers(rival.configuration, rungs)) for rival in [current, *rivals[:n]]]
         return told[0], told[1:]
 
     def _readers(self, settings: Settings) -> list[ReadingRung]:
+        if not self._params.sweep_retrieval.end_to_end:
+            self._skipped["answers"] = "sweep_retrieval.end_to_end is 0"
+            return []
         ladder = self._params.ladder
         readers = {name: rung for name, rung in ladder.rungs.items() if rung.kind == "reader"}
         if not readers or not (self._place.reader / "model.onnx").is_file():

@@ -1,11 +1,12 @@
 """The ledger in the database: requests appended, read back, added up; feedback to them.
 
 Sums are made of integers by the database. Appending the same request again changes nothing, so that a writer
-that does not know whether its row arrived may simply repeat it.
+that does not know whether its row arrived may simply repeat it. Two requests under one id get a row each.
 """
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,16 +26,24 @@ _SAID = ("key_id", "rating", "correction", "created_at")
 class LedgerRecords(Connected):
     """The ledger of a database."""
 
-    def append_request(self, row: LedgerRow) -> None:
-        """Store ``row``; it is on its way to disk when this returns. The same (request, shadow or not) again
-        is ignored."""
-        values = {name: _storable(getattr(row, name)) for name in _FIELDS} | {"is_shadow": row.arm == "shadow"}
+    def append_request(self, row: LedgerRow) -> str:
+        """Store ``row``; it is on its way to disk when this returns the id that it stands under.
+
+        The same row (of one key and moment, shadow or not) again is ignored. Another one under an id that is taken gets
+        a longer id: callers choose ids, several gateways write at once, and only the database sees what they share.
+        """
+        is_shadow = row.arm == "shadow"
+        values = {name: _storable(getattr(row, name)) for name in _FIELDS} | {"is_shadow": is_shadow}
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(requests).values(values))
         except IntegrityError:
-            if not self._has_request(row.request_id, is_shadow=values["is_shadow"]):
+            holder = self._holder(row.request_id, is_shadow=is_shadow)
+            if holder is None:
                 raise
+            if holder != (row.key_id, row.created_at):
+                return self.append_request(replace(row, request_id=_longer_id(row)))
+        return row.request_id
 
     def request(self, request_id: str) -> LedgerRow | None:
         """The row that was served under this id; never a shadow row."""
@@ -113,7 +122,7 @@ class LedgerRecords(Connected):
         now: datetime,
     ) -> None:
         """Store what somebody thinks of an answer. Raises InputError when no such request was served."""
-        if not self._has_request(request_id, is_shadow=False):
+        if self._holder(request_id, is_shadow=False) is None:
             raise InputError(f"No request with id {request_id!r}: it is the x-request-id of an answer.")
         values = {"request_id": request_id, "key_id": key_id, "rating": rating, "created_at": now}
         with self._engine.begin() as connection:
@@ -160,12 +169,14 @@ class LedgerRecords(Connected):
         with self._engine.connect() as connection:
             return [_ledger_row(row) for row in connection.execute(statement)]
 
-    def _has_request(self, request_id: str, *, is_shadow: bool) -> bool:
-        statement = select(requests.c.row_id).where(
+    def _holder(self, request_id: str, *, is_shadow: bool) -> tuple[str, datetime] | None:
+        """Key and moment of the request that has this id; None where it is free."""
+        statement = select(requests.c.key_id, requests.c.created_at).where(
             requests.c.request_id == request_id, requests.c.is_shadow.is_(is_shadow)
         )
         with self._engine.connect() as connection:
-            return connection.execute(statement).first() is not None
+            row = connection.execute(statement).first()
+        return None if row is None else (row.key_id, row.created_at)
 
     def _sums(
         self, group: Sequence[ColumnElement[Any]], since: datetime | None, *, is_shadow: bool
@@ -184,6 +195,12 @@ def _storable(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def _longer_id(row: LedgerRow) -> str:
+    """The same for the same row, so that it may be appended again."""
+    digest = hashlib.sha256(f"{row.key_id}\n{row.created_at.timestamp()}".encode()).hexdigest()
+    return f"{row.request_id}.{digest[:8]}"
 
 
 def _totals() -> list[ColumnElement[Any]]:
