@@ -1,21 +1,36 @@
 """Commands on this machine: what they read, what they leave, and what they say when something is not there."""
 
 import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from palier.__main__ import build_app
+from palier.adapters import release_commands
+from palier.adapters.airflow_api import AirflowApi
 from palier.adapters.records import Records
-from palier.commands.questions import _ask_file, local_key, trace
-from palier.commands.services import specs
-from palier.commands.tour import wait_until_ready
+from palier.adapters.release_commands import Candidate, Order
+from palier.adapters.services import ServiceSpec, Supervisor
+from palier.commands.questions import _ask_file, create_key, local_key, revoke_key, trace
+from palier.commands.releases import explain
+from palier.commands.services import down, require_workspace, specs, up
+from palier.commands.tour import LOOP, _wait_for_dags, run_tour, wait_until_ready
 from palier.commands.workspaces import _findings
 from palier.domain.ledger import LedgerRow
+from palier.domain.rollout import ReleaseRef
 from palier.errors import InputError, ServiceError
-from palier.settings import Settings
+from palier.params import load_params
+from palier.settings import Settings, repository_root
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NOBODY = 9
@@ -84,3 +99,181 @@ def test_the_doctor_looks_at_the_disk_where_state_will_be_kept(tmp_path: Path) -
 def test_an_empty_address_leaves_the_embedded_search_node_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELASTICSEARCH_URL", "")
     assert [spec.name for spec in specs(Settings(), ("search",))] == ["search"]
+
+
+def test_every_command_prints_json_but_those_that_show_or_write_it() -> None:
+    """`run` and `demo-rollback` are there to be watched; the result of `bench` is the JSON file that it is told."""
+    assert {name for name, takes_json in commands() if not takes_json} == {"run", "demo-rollback", "bench"}
+
+
+def commands() -> Iterator[tuple[str, bool]]:
+    """The name of every command, and whether it takes --json."""
+
+    def below(command: Any, name: str) -> Iterator[tuple[str, bool]]:
+        if hasattr(command, "commands"):
+            for child_name, child in command.commands.items():
+                yield from below(child, f"{name} {child_name}".strip())
+        else:
+            yield name, any("--json" in option.opts for option in command.params)
+
+    return below(get_command(build_app()), "")
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[], Any]:
+    """Commands keep what they keep in the test's folder; call it for the JSON that was printed since."""
+    monkeypatch.setenv("PALIER_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("PALIER_RECORDS_URL", f"sqlite:///{tmp_path / 'records.db'}")
+    return lambda: json.loads(capsys.readouterr().out)
+
+
+def test_a_revoked_key_is_told_as_the_list_tells_it(told: Callable[[], Any]) -> None:
+    create_key("ada", as_json=True)
+    key_id = told()["key_id"]
+    revoke_key(key_id, as_json=True)
+    revoked = told()
+    assert (revoked["key_id"], revoked["name"], revoked["scopes"]) == (key_id, "ada", ["ask"])
+    assert revoked["revoked_at"]
+
+
+def test_a_rollout_is_explained_in_data_and_in_words(told: Callable[[], Any], tmp_path: Path) -> None:
+    """The same rollout, named or not; each event as the history tells it."""
+    params, records = load_params(repository_root() / "params.yaml"), Records(Settings().database_url)
+    for name in ("r-1", "r-2"):
+        release = Candidate(ReleaseRef(name, str(tmp_path), "corpus-1", NOW), {"f1": 0.9})
+        order = Order("ada", "why not", NOW)
+        started = release_commands.start(records, release, params.evaluate_release, params.rollout, order)
+    explain(as_json=True)
+    found = told()
+    assert (found["rollout"]["rollout_id"], found["rollout"]["phase"]) == (started.rollout_id, "shadow")
+    assert [event["release_id"] for event in found["events"]] == ["r-2"]
+    assert found["explanation"] == release_commands.explain(records)
+    explain(started.rollout_id, as_json=True)
+    assert told() == found
+
+
+@contextmanager
+def stand_in(name: str, port: int, folder: Path, workspace: Path) -> Iterator[None]:
+    """A server of files that runs under a service's name, as if `palier services up` had started it."""
+    (folder / "health").touch()
+    spec = ServiceSpec(
+        name=name,
+        command=[sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"],
+        port=port,
+        health_url=f"http://127.0.0.1:{port}/health",
+        env={**os.environ, "PALIER_WORKSPACE": str(workspace)},
+        cwd=folder,
+        start_timeout_s=60,
+        port_variable="unused",
+    )
+    supervisor = Supervisor(Settings().state_dir / "services")
+    supervisor.up(spec)
+    try:
+        yield
+    finally:
+        supervisor.down(name)
+
+
+def test_services_up_and_down_are_told_one_by_one(
+    told: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("PALIER_MLFLOW_PORT", str(port))
+    with stand_in("mlflow", port, tmp_path, tmp_path):
+        up(["mlflow"], as_json=True)
+        (running,) = told()
+        assert (running["name"], running["was_running"]) == ("mlflow", True)
+        assert running["url"] == f"http://127.0.0.1:{port}"
+        down(["search", "mlflow"], as_json=True)
+    assert told() == [
+        {"name": "mlflow", "was_running": True, "n_processes": 1},
+        {"name": "search", "was_running": False, "n_processes": 0},
+    ]
+
+
+@pytest.mark.usefixtures("told")
+def test_a_run_is_refused_while_airflow_works_on_another_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
+) -> None:
+    """Named or stood in; nothing is made for it before. The workspace that Airflow works on may bear another name."""
+    port = free_port()
+    first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.setenv("PALIER_AIRFLOW_PORT", str(port))
+    with stand_in("airflow", port, tmp_path, first):
+        with pytest.raises(ServiceError, match=rf"{first}, and {second} .*palier services down airflow"):
+            run_tour(workspace=second)
+        assert not second.exists()
+        (second / ".dvc").mkdir(parents=True)
+        monkeypatch.chdir(second)
+        with pytest.raises(ServiceError, match=rf"{first}, and {second} "):
+            run_tour()
+        first.mkdir()
+        (tmp_path / "alias").symlink_to(first)
+        require_workspace(Settings(workspace=tmp_path / "alias"))
+    require_workspace(Settings(workspace=second))
+
+
+class _Airflow(ThreadingHTTPServer):
+    """Airflow's page of DAGs (and whether each is paused), in the shape of its API; no file of theirs is broken."""
+
+    def __init__(self, dags: dict[str, bool]) -> None:
+        super().__init__(("127.0.0.1", 0), _AirflowPages)
+        self.pages = {
+            "/auth/token": {"access_token": "t"},
+            "/api/v2/dags": {"dags": [{"dag_id": name, "is_paused": paused} for name, paused in dags.items()]},
+            "/api/v2/importErrors": {"import_errors": []},
+        }
+
+
+class _AirflowPages(BaseHTTPRequestHandler):
+    server: _Airflow
+
+    def do_GET(self) -> None:
+        content = json.dumps(self.server.pages[self.path.partition("?")[0]]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def airflow(dags: dict[str, bool]) -> Iterator[AirflowApi]:
+    """A client of these pages, which take no POST."""
+    with _Airflow(dags) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield AirflowApi(f"http://127.0.0.1:{server.server_address[1]}")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("dags", "said"),
+    [
+        (dict.fromkeys(LOOP, False), None),
+        ({**dict.fromkeys(LOOP, False), LOOP[2]: True}, rf"^Paused in Airflow: {LOOP[2]}\. .*/dags"),
+        (dict.fromkeys(LOOP[1:], False), rf"^Airflow has not read the DAGs {LOOP[0]} yet\. "),
+        (dict.fromkeys(LOOP[1:], True), rf"^Airflow has not read the DAGs {LOOP[0]} yet\. "),
+    ],
+    ids=["all there", "one paused", "one not there", "one not there, the others paused"],
+)
+def test_a_dag_that_is_paused_is_not_taken_for_one_that_is_not_there(dags: dict[str, bool], said: str | None) -> None:
+    with airflow(dags) as api:
+        if said is None:
+            _wait_for_dags(api, 0)
+            return
+        with pytest.raises(ServiceError, match=said):
+            _wait_for_dags(api, 0)
+
+
+def test_an_airflow_that_refuses_is_not_taken_for_one_that_is_away() -> None:
+    with airflow({}) as api, pytest.raises(ServiceError, match="refused POST /dags/loop/dagRuns: 501") as refused:
+        api.trigger("loop", NOW)
+    assert "services up" not in str(refused.value)
+    with pytest.raises(ServiceError, match=r"does not answer .*palier services up airflow"):
+        AirflowApi(f"http://127.0.0.1:{NOBODY}").dag_ids()

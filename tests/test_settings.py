@@ -3,6 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
+from palier.__main__ import main
+from palier.errors import InputError
 from palier.settings import Settings
 
 SECRETS = {
@@ -34,10 +36,31 @@ def test_each_secret_is_read_and_can_be_had_on_purpose(secrets):
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "http"])
-def test_a_port_that_cannot_be_is_refused_by_its_name(monkeypatch, value):
+def test_a_port_that_cannot_be_is_refused_by_the_name_it_was_set_by(monkeypatch, value):
     monkeypatch.setenv("PALIER_GATEWAY_PORT", value)
-    with pytest.raises(ValidationError, match="gateway_port"):
+    with pytest.raises(InputError, match=rf"^PALIER_GATEWAY_PORT is '{value}': .* unset it"):
         Settings()
+
+
+@pytest.mark.parametrize("url", ["es", "https://es", "es:9200", "http://elastic:Xq7", "http://elastic:Xq7@es:port"])
+def test_an_address_that_is_none_is_refused_without_a_word_of_it(monkeypatch, url):
+    """What stands where host or port are looked for may be a password; the cause is printed by a gateway."""
+    monkeypatch.setenv("ELASTICSEARCH_URL", url)
+    with pytest.raises(InputError, match=r"^ELASTICSEARCH_URL must name .* unset it") as refused:
+        Settings()
+    assert "Xq7" not in f"{refused.value} {refused.value.__cause__}"
+
+
+def test_a_command_says_every_wrong_setting_and_ends_as_for_other_input(monkeypatch, capsys):
+    monkeypatch.setenv("PALIER_GATEWAY_PORT", "abc")
+    monkeypatch.setenv("PALIER_SEARCH_PORT", "0")
+    monkeypatch.setattr("sys.argv", ["palier", "services", "status"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in told] == ["error", "PALIER_SEARCH_PORT is '0'"]
+    assert "PALIER_GATEWAY_PORT is 'abc'" in told[0]
 
 
 def test_defaults_are_the_embedded_services_on_loopback(monkeypatch, tmp_path):

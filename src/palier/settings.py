@@ -3,11 +3,28 @@
 Nothing here changes an answer (that is `params.yaml`). Defaults are the embedded services on loopback.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from palier.errors import InputError
+
+
+def _with_port(url: str) -> str:
+    """The address as Elasticsearch's client takes it; its own error would come late, and as a traceback."""
+    try:
+        parts = urlsplit(url)
+        complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port is not None
+    except ValueError:  # its text would quote what stands for a port, which may be a password
+        complete = False
+    if not complete:
+        raise ValueError("must name scheme, host and port, as in https://search.example:9200")
+    return url
+
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -21,18 +38,25 @@ class Settings(BaseSettings):
     """Environment variables start with PALIER_, but for those that the field names itself; an empty one counts as not
     set, as Compose files and `.env` templates mean it.
 
-    URLs that may hold a password are left out of ``repr``, secrets are masked there.
+    URLs that may hold a password are left out of ``repr``, secrets are masked there. A wrong value is an InputError.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="PALIER_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="PALIER_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,  # a gateway that cannot start prints the error's cause
     )
 
     workspace: Path = Path("workspace")
     state_dir: Path = Field(default_factory=lambda: repository_root() / ".palier")
     """Service state, logs, the built search node and its data, releases of the gateway."""
 
-    elasticsearch_url: str | None = Field(default=None, validation_alias="ELASTICSEARCH_URL", repr=False)
+    elasticsearch_url: Annotated[str, AfterValidator(_with_port)] | None = Field(
+        default=None, validation_alias="ELASTICSEARCH_URL", repr=False
+    )
     elasticsearch_api_key: SecretStr | None = Field(default=None, validation_alias="ELASTICSEARCH_API_KEY")
     mlflow_url: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI", repr=False)
     index_alias: str = "passages"
@@ -57,6 +81,14 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     """The key that `palier ask` and the tour use; made by `palier keys create`."""
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_clearly(cls, given: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return read(given)
+        except ValidationError as error:
+            raise InputError("\n".join(_finding(dict(item)) for item in error.errors())) from error
+
     @property
     def search_url(self) -> str:
         return self.elasticsearch_url or f"http://127.0.0.1:{self.search_port}"
@@ -76,3 +108,12 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         return self.records_url or f"sqlite:///{self.state_dir.resolve() / 'records.db'}"
+
+
+def _finding(item: Mapping[str, Any]) -> str:
+    """What is wrong with one setting, under the name that it has in the environment."""
+    name = str(item["loc"][0])
+    variable = f"PALIER_{name.upper()}" if name in Settings.model_fields else name
+    if item["type"] == "value_error":  # a rule of ours says what is wrong; the value may hold a password
+        return f"{variable} {item['ctx']['error']}. Mend it, or unset it for the default."
+    return f"{variable} is {item['input']!r}: {item['msg']}. Mend it, or unset it for the default."

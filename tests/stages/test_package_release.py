@@ -32,6 +32,8 @@ RUNG: dict[str, Any] = {
     "price": {"input_usd_per_million": 1.0, "output_usd_per_million": 1.0, "date": "2026-01-01"},
 }
 
+READER: dict[str, Any] = {"kind": "reader", "passages": 2}
+
 WRITER: dict[str, Any] = {
     "kind": "writer",
     "model": "smollm2-135m-instruct",
@@ -95,6 +97,25 @@ def small_guard_of(encoder: Path) -> GuardWeights:
 def test_a_rung_that_left_the_ladder_is_named(workspace: Path) -> None:
     with pytest.raises(NotReadyError, match=r"lost heavy .*palier record-outcomes"):
         package_release.run(params_of({"other": RUNG}), workspace, git_sha="0" * 40, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("models/encoder/config.json", "train-encoder"),
+        ("models/reader/model.onnx", "train-reader"),
+        ("models/verifier/config.json", "train-reader"),
+        ("models/scorer/scorer.json", "train-scorer"),
+        ("data/corpus/golden.jsonl", "version-documents"),
+    ],
+)
+def test_a_file_that_is_gone_is_named_with_the_command_that_makes_it(workspace: Path, file: str, command: str) -> None:
+    write_tiny_reranker(Workspace(workspace).verifier, ["price"])
+    write_json(Workspace(workspace).outcomes / "rungs.json", {"admitted": ["heavy", "reader"]})
+    (workspace / file).unlink()
+    with pytest.raises(NotReadyError, match=rf"{file} is not there: run `palier {command}`"):
+        package_release.run(params_of({"heavy": RUNG, "reader": READER}), workspace, git_sha="0" * 40, now=NOW)
+    assert not Workspace(workspace).release.exists()
 
 
 def settings_of(tmp_path: Path) -> Settings:

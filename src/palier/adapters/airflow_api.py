@@ -52,9 +52,16 @@ class AirflowApi:
             self._call("POST", "/pools", {"name": name, "slots": slots, "description": description})
 
     def dag_ids(self) -> list[str]:
-        """All DAGs that the processor has parsed, without those that are paused."""
-        dags = self._call("GET", "/dags?limit=100&exclude_stale=true") or {}
-        return [dag["dag_id"] for dag in dags.get("dags", []) if not dag["is_paused"]]
+        """All DAGs that the processor has parsed, those that are paused too."""
+        return [dag["dag_id"] for dag in self._dags()]
+
+    def require_unpaused(self, dag_ids: Sequence[str]) -> None:
+        """Raises ServiceError naming those that are paused: Airflow would let their runs wait for ever."""
+        paused = [dag["dag_id"] for dag in self._dags() if dag["is_paused"] and dag["dag_id"] in dag_ids]
+        if paused:
+            raise ServiceError(
+                f"Paused in Airflow: {', '.join(paused)}. Unpause with the switch on {self._url}/dags, and run again."
+            )
 
     def trigger(self, dag_id: str, now: datetime) -> str:
         """Start a run and return its id."""
@@ -89,6 +96,11 @@ class AirflowApi:
         lines = [str(item.get("event", item)) if isinstance(item, dict) else str(item) for item in content]
         return "\n".join(lines[-25:])
 
+    def _dags(self) -> list[dict[str, Any]]:
+        found = self._call("GET", "/dags?limit=100&exclude_stale=true") or {}
+        dags: list[dict[str, Any]] = found.get("dags", [])
+        return dags
+
     def _call(self, method: str, path: str, body: object = None, *, missing_ok: bool = False) -> dict[str, Any] | None:
         try:
             headers = {"Authorization": f"Bearer {self._login()}", "Accept": "application/json"}
@@ -96,10 +108,13 @@ class AirflowApi:
             if missing_ok and reply.status_code == httpx.codes.NOT_FOUND:
                 return None
             reply.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            said = f"{error.response.status_code} {error.response.text[:300]}"
+            raise ServiceError(f"Airflow at {self._url} refused {method} {path}: {said}. See its page.") from error
         except httpx.HTTPError as error:
-            detail = error.response.text[:300] if isinstance(error, httpx.HTTPStatusError) else str(error)
             raise ServiceError(
-                f"Airflow at {self._url}: {method} {path} failed: {detail}. Start it with `palier services up airflow`."
+                f"Airflow at {self._url} does not answer {method} {path} ({error}). "
+                "Start it with `palier services up airflow`."
             ) from error
         content: dict[str, Any] = reply.json()
         return content

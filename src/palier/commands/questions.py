@@ -148,10 +148,12 @@ def list_keys(as_json: JsonOption = False) -> None:
 
 
 @keys_app.command("revoke")
-def revoke_key(key_id: str) -> None:
+def revoke_key(key_id: str, as_json: JsonOption = False) -> None:
     """End a key; the gateway refuses it within seconds."""
-    Records(Settings().database_url).revoke_key(key_id, utc_now())
-    print(f"{key_id} is revoked.")
+    records = Records(Settings().database_url)
+    records.revoke_key(key_id, utc_now())
+    (revoked,) = [key for key in records.list_keys() if key.key_id == key_id]
+    show(revoked, as_json, f"{key_id} is revoked.")
 
 
 def local_key(settings: Settings) -> str:

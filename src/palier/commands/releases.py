@@ -66,9 +66,15 @@ def history(limit: int = 20, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def explain(rollout_id: Annotated[str | None, typer.Argument(help="Default: the newest.")] = None) -> None:
+def explain(
+    rollout_id: Annotated[str | None, typer.Argument(help="Default: the newest.")] = None, as_json: JsonOption = False
+) -> None:
     """Why a rollout stands where it stands, in plain words."""
-    print(release_commands.explain(_records(), rollout_id))
+    records = _records()
+    text = release_commands.explain(records, rollout_id)
+    rollout = records.rollout(rollout_id) if rollout_id else records.last_rollout()
+    events = records.history(limit=1000, rollout_id=rollout.rollout_id) if rollout else []
+    show({"rollout": rollout, "events": events, "explanation": text}, as_json, text)
 
 
 def start_packaged(workspace: Path, actor: str) -> str:

@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 
 from palier.adapters.airflow_api import AirflowApi
 from palier.adapters.services import (
     AirflowFolders,
+    Running,
     ServiceSpec,
     Supervisor,
     airflow_spec,
@@ -21,8 +23,8 @@ from palier.adapters.services import (
     mlflow_spec,
     search_spec,
 )
-from palier.commands.context import JsonOption, show
-from palier.errors import InputError, MissingToolError
+from palier.commands.context import JsonOption, show, workspace_at_hand
+from palier.errors import InputError, MissingToolError, ServiceError
 from palier.settings import Settings, repository_root
 
 app = typer.Typer(help="Start, stop and look at the embedded services.", no_args_is_help=True)
@@ -31,19 +33,25 @@ NamesArgument = Annotated[list[str] | None, typer.Argument(help=f"Any of {', '.j
 
 
 @app.command()
-def up(names: NamesArgument = None) -> None:
+def up(names: NamesArgument = None, as_json: JsonOption = False) -> None:
     """Start services and wait until they are healthy; those that run are left as they are."""
-    start(Settings(), names)
+    running = start(Settings(workspace=workspace_at_hand(Settings())), names)
+    if as_json:  # else all is said, on stderr, while it happens
+        show(running, as_json, "")
 
 
 @app.command()
-def down(names: NamesArgument = None) -> None:
+def down(names: NamesArgument = None, as_json: JsonOption = False) -> None:
     """Stop services and everything that they started."""
     settings = Settings()
     supervisor = Supervisor(settings.state_dir / "services")
+    stopped = []
     for name in reversed(_chosen(names)):
-        stopped = supervisor.down(name)
-        typer.echo(f"{name}: {'stopped' if stopped else 'was not running'}")
+        n_processes = supervisor.down(name)
+        stopped.append({"name": name, "was_running": n_processes > 0, "n_processes": n_processes})
+        typer.echo(f"{name}: {'stopped' if n_processes else 'was not running'}", err=as_json)
+    if as_json:
+        show(stopped, as_json, "")
 
 
 @app.command()
@@ -63,7 +71,7 @@ def status(as_json: JsonOption = False) -> None:
     show(states, as_json, "\n".join(lines))
 
 
-def start(settings: Settings, names: Sequence[str] | None = None) -> None:
+def start(settings: Settings, names: Sequence[str] | None = None) -> list[Running]:
     """Start the named services (default: all), saying what happens; Airflow's pool is made when Airflow is up."""
     supervisor = Supervisor(settings.state_dir / "services")
     chosen = list(specs(settings, _chosen(names)))
@@ -76,6 +84,25 @@ def start(settings: Settings, names: Sequence[str] | None = None) -> None:
             typer.echo(f"{running.name}: {how}, {running.url}", err=True)
     if any(spec.name == "airflow" for spec in chosen):
         AirflowApi(settings.airflow_url).ensure_pool("dvc", 1, "One DVC command at a time in the workspace")
+    return [start_of.result() for start_of in starts]
+
+
+def require_workspace(settings: Settings) -> None:
+    """Raises ServiceError where Airflow runs for another workspace than this one.
+
+    The process itself is asked: its tasks work where the environment says that it was started with.
+    """
+    (airflow,) = Supervisor(settings.state_dir / "services").status(list(specs(settings, ["airflow"])))
+    asked = settings.workspace.resolve()
+    try:
+        served = psutil.Process(airflow.pid).environ().get("PALIER_WORKSPACE") if airflow.pid else None
+    except psutil.Error:  # it ended meanwhile
+        return
+    if served is not None and Path(served) != asked:
+        raise ServiceError(
+            f"Airflow runs for the workspace {served}, and {asked} is asked for; "
+            f"stop it first with `palier services down airflow`, or go on with `palier run -w {served}`"
+        )
 
 
 def specs(settings: Settings, names: Sequence[str]) -> Iterator[ServiceSpec]:

@@ -20,7 +20,7 @@ from palier.adapters.airflow_api import AirflowApi, DagRunState, TaskState
 from palier.adapters.records import Records
 from palier.adapters.workspace import Workspace, json_lines
 from palier.commands import services
-from palier.commands.context import WorkspaceOption, utc_now
+from palier.commands.context import WorkspaceOption, utc_now, workspace_at_hand
 from palier.commands.questions import ask_gateway, describe_answer
 from palier.commands.workspaces import make_workspace
 from palier.errors import ServiceError
@@ -40,7 +40,8 @@ SAMPLE_MARK = ".sample-workspace"
 @app.command("run")
 def run_tour(workspace: WorkspaceOption = None) -> None:
     """Start everything, run the weekly loop through Airflow, release, and answer two questions."""
-    settings = Settings() if workspace is None else Settings(workspace=workspace)
+    settings = Settings(workspace=workspace or workspace_at_hand(Settings()))
+    services.require_workspace(settings)
     started = time.monotonic()
     is_sample = _ensure_workspace(settings)
     say("Services: Elasticsearch, MLflow, the gateway and Airflow (about a minute)")
@@ -168,12 +169,12 @@ def _sample_questions(settings: Settings, rounds: int = 8) -> Iterator[str]:
 
 def _wait_for_dags(api: AirflowApi, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
-    while set(LOOP) - set(api.dag_ids()):
+    while missing := set(LOOP) - set(api.dag_ids()):
         if time.monotonic() > deadline:
-            raise ServiceError(
-                "Airflow does not see the DAGs: " + "\n".join(api.import_errors() or ["no import error"])
-            )
+            why = "\n".join(api.import_errors()) or "It names no import error: see `palier services status`."
+            raise ServiceError(f"Airflow has not read the DAGs {', '.join(sorted(missing))} yet. {why}")
         time.sleep(1)
+    api.require_unpaused(LOOP)  # all of them now, not after the hour that the first ones take
 
 
 def _follow(api: AirflowApi, dag_id: str, since: datetime, watcher: "_ProgressWatcher") -> DagRunState:
@@ -189,6 +190,7 @@ def _follow(api: AirflowApi, dag_id: str, since: datetime, watcher: "_ProgressWa
                 _raise_failed(api, runs[0])
                 return runs[0]
         elif time.monotonic() > deadline:
+            api.require_unpaused([dag_id])
             raise ServiceError(f"DAG {dag_id} did not start within {START_OF_NEXT_DAG_S:.0f} s; see Airflow's page.")
         watcher.say_news()
         time.sleep(SECONDS_PER_POLL)

@@ -40,10 +40,12 @@ def init(
     folder: Path,
     documents: Annotated[Path | None, typer.Option(help="Copy this folder of documents in.")] = None,
     golden: Annotated[Path | None, typer.Option(help="Copy this folder of golden questions in.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make FOLDER a workspace: git and DVC, params.yaml and dvc.yaml, folders for documents and golden questions."""
     make_workspace(folder, documents, golden)
-    print(f"Workspace at {folder}. Put documents into {folder / 'documents'}/<language>/, then run `palier run`.")
+    text = f"Workspace at {folder}. Put documents into {folder / 'documents'}/<language>/, then run `palier run`."
+    show({"workspace": str(folder.resolve())}, as_json, text)
 
 
 def make_workspace(folder: Path, documents: Path | None, golden: Path | None) -> None:

@@ -36,6 +36,17 @@ GUARD_FILES: tuple[str, ...] = ("guard.json",)
 WRITER_FILES = (WRITER_FILE, CONFIG)
 """Served only where a writer stands on the ladder that was tuned; else its base, as the catalogue has it."""
 
+MADE_BY = {
+    "encoder": "train-encoder",
+    "reranker": "train-encoder",
+    "reader": "train-reader",
+    "verifier": "train-reader",
+    "writer": "train-writer",
+    "scorer": "train-scorer",
+    "guard": "train-scorer",
+}
+"""The command that makes each model; for messages."""
+
 
 @dataclass(frozen=True)
 class PackageResult:
@@ -149,11 +160,17 @@ def _models(workspace: Workspace, ladder: LadderParams, served: Files) -> Mappin
 
 def _bundled(workspace: Workspace, name: str, files: tuple[str, ...]) -> BundledModel:
     folder = workspace.root / "models" / name
-    hashes = {file: sha256_file(folder / file) for file in files}
+    hashes = {file: _sha256(folder / file, MADE_BY[name]) for file in files}
     tuned = name in ("reader", "scorer", "writer")
-    data = {"golden": sha256_file(workspace.corpus / "golden.jsonl")} if tuned else {}
+    data = {"golden": _sha256(workspace.corpus / "golden.jsonl", "version-documents")} if tuned else {}
     version = hashes[files[0]][:12]
     return BundledModel(name=f"palier-{name}", version=version, licence="Apache-2.0", files=hashes, data=data)
+
+
+def _sha256(path: Path, made_by: str) -> str:
+    if not path.is_file():
+        raise NotReadyError(f"{path} is not there: run `palier {made_by}`, which makes it.")
+    return sha256_file(path)
 
 
 def _write_bundle(workspace: Workspace, manifest: Manifest, served: Files) -> None:
