@@ -34,7 +34,7 @@ from bench.rollout_traffic import (
     recorded_pool,
 )
 from palier.domain.comparison import METRICS, Comparison, Observation, compare, losses_of
-from palier.domain.rollout import Rollout, assign_arm
+from palier.domain.rollout import Rollout, assign_arm, margins_of
 from palier.domain.sequential import best_so_far, evidence_of_less, evidence_of_more, standing
 from palier.params import RolloutParams, load_params
 from palier.settings import repository_root
@@ -92,9 +92,7 @@ def _completed_by(pair: Comparison) -> int:
 
 def _crossings(comparisons: list[Comparison], rules: RolloutParams) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Per comparison: has any metric been found worse; are all metrics fine now."""
-    margins = dict(
-        zip(METRICS, (rules.error_margin, rules.quality_margin, rules.latency_margin, rules.cost_margin), strict=True)
-    )
+    margins = margins_of(rules)
     worse = np.zeros(len(comparisons), dtype=np.bool_)
     fine = np.ones(len(comparisons), dtype=np.bool_)
     for name in METRICS:
@@ -146,11 +144,14 @@ def stages_of(traffic: Traffic, rules: RolloutParams) -> list[Rollout]:
 
 def _observed(outcomes: Outcomes, n: int) -> list[Observation]:
     return [
-        Observation(str(i), "champion", START + timedelta(seconds=i), score, bool(failed), latency, int(cost))
-        for i, (score, failed, latency, cost) in enumerate(
+        Observation(
+            str(i), "champion", START + timedelta(seconds=i), score, bool(failed), bool(silent), latency, int(cost)
+        )
+        for i, (score, failed, silent, latency, cost) in enumerate(
             zip(
                 outcomes.score[:n].tolist(),
                 outcomes.is_error[:n].tolist(),
+                outcomes.is_silent[:n].tolist(),
                 outcomes.latency_ms[:n].tolist(),
                 outcomes.cost_nanousd[:n].tolist(),
                 strict=True,

@@ -22,7 +22,7 @@ Rival = Callable[[Traffic], Ended]
 
 INTERVAL = 60
 """Requests between two checks of the rules that work by the clock (their usual interval is a minute)."""
-MARGINS = {"is_error": 0.02, "score": 0.05, "is_slow": 0.15, "cost": 0.5}
+MARGINS = {"is_error": 0.02, "score": 0.05, "is_silent": 0.1, "is_slow": 0.15, "cost": 0.5}
 """How much worse a mean may be; of the cost, as a share of the champion's."""
 
 
@@ -45,6 +45,7 @@ def harm(seen: Outcomes, name: str) -> Column:
     columns = {
         "is_error": seen.is_error,
         "score": -seen.score,
+        "is_silent": seen.is_silent,
         "is_slow": (seen.latency_ms > SLO_MS).astype(np.float64),
         "cost": seen.cost_nanousd,
     }

@@ -350,12 +350,15 @@ class PackageReleaseParams(Section):
 
 
 class RolloutParams(Section):
+    """What has a default was added later: workspaces, and rollouts that were running then, do not hold it."""
+
     shadow_requests: Annotated[int, Field(ge=0)]
     canary_shares: Annotated[tuple[Share, ...], Field(min_length=1, strict=False)]
     requests_per_share: Positive
     max_requests: Positive
     alpha: Annotated[float, Field(gt=0, lt=0.5)]
     quality_margin: Share
+    silence_margin: Share = 0.1
     error_margin: Share
     latency_margin: Share
     latency_slo_ms: Annotated[float, Field(gt=0)]

@@ -1,7 +1,10 @@
 """Releases are founded by the gate, replaced by a rollout only, sent back when worse, and all of it is
 explained."""
 
+import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,14 +58,24 @@ def begin(records: Records, folder: Path, name: str, minute: int = 0, f1: object
     return release_commands.start(records, candidate(folder, name, f1), GATE, RULES, order(minute))
 
 
-def play(records: Records, rng: np.random.Generator, *, score_drop: float, n: int = 900) -> int:
-    """Requests through the ledger with a look after each, until the rollout ends; how many it took."""
+def play(
+    records: Records,
+    rng: np.random.Generator,
+    *,
+    score_drop: float,
+    silence: tuple[float, float] = (0.0, 0.0),
+    n: int = 900,
+) -> int:
+    """Requests through the ledger with a look after each, until the rollout ends; how many it took.
+
+    ``silence``: the share of answers that champion and challenger withhold, of the less certain ones first.
+    """
     for i in range(n):
         active = records.active()
         if active.rollout is None:
             return i
         at = active.rollout.started_at + timedelta(seconds=i + 1)
-        score = float(rng.beta(8, 2))
+        score, certainty = float(rng.beta(8, 2)), rng.random()
         worse = float(np.clip(score - score_drop + rng.normal(0, 0.05), 0, 1))
         row = LedgerRow(
             f"{active.rollout.rollout_id}-{i}",
@@ -76,11 +89,11 @@ def play(records: Records, rng: np.random.Generator, *, score_drop: float, n: in
             "a",
             "reader",
             score,
-            False,
+            certainty < silence[0],
             cost_nanousd=1000 + i % 7,
             latency_ms=50.0,
         )
-        other = replace(row, release_id=active.rollout.challenger_id, score=worse)
+        other = replace(row, release_id=active.rollout.challenger_id, score=worse, abstained=certainty < silence[1])
         if active.rollout.phase == "shadow":
             records.append_request(row)
             records.append_request(replace(other, arm="shadow"))
@@ -164,6 +177,35 @@ def test_an_equal_challenger_goes_through_all_phases_and_becomes_champion(record
     verdict = release_commands.status(records, NOW).verdict
     assert verdict.decision == "not_worse"
     assert all(seen.fine_evidence >= seen.fine_threshold == 20 for seen in verdict.metrics)
+
+
+def test_a_challenger_that_says_nothing_is_sent_back_and_its_silence_is_named(records, tmp_path):
+    """What it withholds has the champion's scores: nothing but its silence tells."""
+    begin(records, tmp_path, "r-1")
+    begin(records, tmp_path, "r-2")
+    assert play(records, np.random.default_rng(3), score_drop=0.0, silence=(0.3, 1.0)) <= 60
+    assert records.last_rollout().phase == "rolled_back"
+    told = release_commands.explain(records)
+    assert "worse than the champion: silence (share of answers withheld) 1 against" in told
+    assert "silence (share of answers withheld): champion" in told
+
+
+def test_a_challenger_as_silent_as_the_champion_becomes_champion(records, tmp_path):
+    begin(records, tmp_path, "r-1")
+    begin(records, tmp_path, "r-2", minute=1)
+    play(records, np.random.default_rng(4), score_drop=0.0, silence=(0.3, 0.3))
+    assert records.active().champion.release_id == "r-2"
+
+
+def test_a_rollout_that_was_stored_before_silence_was_judged_goes_on_under_the_margin_of_today(records, tmp_path):
+    begin(records, tmp_path, "r-1")
+    begin(records, tmp_path, "r-2")
+    old = {name: value for name, value in RULES.model_dump(mode="json").items() if name != "silence_margin"}
+    with closing(sqlite3.connect(tmp_path / "records.db")) as database, database:
+        database.execute("UPDATE rollouts SET params = ?", (json.dumps(old),))
+    assert records.active().rollout.params == RULES
+    play(records, np.random.default_rng(5), score_drop=0.0, silence=(0.0, 1.0))
+    assert records.last_rollout().phase == "rolled_back"
 
 
 def test_looking_is_idempotent_and_a_caller_with_other_rules_changes_nothing(records, tmp_path):

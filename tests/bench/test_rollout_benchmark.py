@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from bench.rollout import START, Ending, play_ours, rules_to_compare, stages_of, summarise
+from bench.rollout import START, Ending, play_all, play_ours, rules_to_compare, stages_of, summarise
 from bench.rollout_rivals import RIVALS
 from bench.rollout_traffic import SCENARIOS, Scenario, draw_traffic, made_up_pool, recorded_pool
 from palier.domain.comparison import Observation
@@ -38,8 +38,9 @@ def play_for_real(traffic, rules, rollout_id):
         arms = ["champion", "shadow"] if rollout.phase == "shadow" else [assign_arm(str(traffic.keys[i]), rollout)]
         for arm in arms:
             side = traffic.champion if arm == "champion" else traffic.challenger
-            cost, failed = int(side.cost_nanousd[i]), bool(side.is_error[i])
-            seen.append(Observation(str(i), arm, at, float(side.score[i]), failed, float(side.latency_ms[i]), cost))
+            cost, failed, silent = int(side.cost_nanousd[i]), bool(side.is_error[i]), bool(side.is_silent[i])
+            score, latency = float(side.score[i]), float(side.latency_ms[i])
+            seen.append(Observation(str(i), arm, at, score, failed, silent, latency, cost))
         step = next_step(rollout, judge(seen, rollout, rules), rules, at + timedelta(seconds=0.5))
         rollout = step[0] if step else rollout
         if not rollout.is_running:
@@ -47,7 +48,9 @@ def play_for_real(traffic, rules, rollout_id):
     raise AssertionError("a rollout ends at max_requests at the latest")
 
 
-@pytest.mark.parametrize("name", ["identical", "equal", "score_minus_0.2", "errors_plus_0.1", "cost_times_3"])
+@pytest.mark.parametrize(
+    "name", ["identical", "equal", "score_minus_0.2", "errors_plus_0.1", "silence_plus_0.2", "cost_times_3"]
+)
 def test_the_short_cut_is_the_same_as_looking_after_every_request(pool, rules, name):
 
     for seed in range(3):
@@ -72,6 +75,23 @@ def test_a_scenario_changes_the_mean_score_by_what_it_says(pool):
     assert drop == pytest.approx(0.2, abs=0.01)
 
 
+def test_more_silence_is_as_much_as_the_scenario_says_and_leaves_the_scores_alone(pool):
+    traffic = draw_traffic(pool, Scenario(silence=0.1, same_answer=1.0), 100_000, np.random.default_rng(0))
+    more = traffic.challenger.is_silent.mean() - traffic.champion.is_silent.mean()
+    assert more == pytest.approx(0.1, abs=0.01)
+    assert (traffic.challenger.score == traffic.champion.score).all()
+
+
+def test_a_release_that_says_nothing_is_never_promoted_and_one_just_at_the_margin_seldom(pool, rules):
+    """Its scores, costs and times are the champion's. At the margin a promotion is the error that alpha bounds."""
+    quick = rules.model_copy(update={"shadow_requests": 180, "max_requests": 400})
+    silent = play_all(lambda traffic: play_ours(traffic, quick), SCENARIOS["silence_all"], pool, 20, 5)
+    assert {ending.result for ending in silent} == {"rolled_back"}
+    at_margin = play_all(lambda traffic: play_ours(traffic, quick), SCENARIOS["silence_at_margin"], pool, 60, 5)
+    promoted = sum(ending.result == "promoted" for ending in at_margin) / len(at_margin)
+    assert promoted <= rules.alpha + 3 * np.sqrt(rules.alpha * (1 - rules.alpha) / len(at_margin))
+
+
 @pytest.mark.parametrize("name", sorted(RIVALS))
 def test_every_rule_sends_a_challenger_back_that_always_fails(pool, name):
     traffic = draw_traffic(pool, SCENARIOS["errors_all"], 2000, np.random.default_rng(0))
@@ -82,7 +102,7 @@ def test_every_rule_sends_a_challenger_back_that_always_fails(pool, name):
 
 def test_a_recorded_ledger_becomes_a_pool_without_shadows_and_unscored_rows(tmp_path):
     rows = [
-        {"arm": "champion", "score": 0.5, "error": None, "latency_ms": 10.0, "cost_nanousd": 7},
+        {"arm": "champion", "score": 0.5, "error": None, "abstained": True, "latency_ms": 10.0, "cost_nanousd": 7},
         {"arm": "shadow", "score": 0.9, "error": None, "latency_ms": 10.0, "cost_nanousd": 7},
         {"arm": "champion", "score": None, "error": None, "latency_ms": 10.0, "cost_nanousd": 7},
         {"arm": "challenger", "score": None, "error": "timed out", "latency_ms": 99.0, "cost_nanousd": 3},
@@ -92,6 +112,7 @@ def test_a_recorded_ledger_becomes_a_pool_without_shadows_and_unscored_rows(tmp_
     pool = recorded_pool([path])
     assert pool.score.tolist() == [0.5, 0.0]
     assert pool.is_error.tolist() == [0.0, 1.0]
+    assert pool.is_silent.tolist() == [1.0, 0.0]
     path.write_text(json.dumps(rows[1]))
     with pytest.raises(InputError, match="No served"):
         recorded_pool([path])

@@ -14,9 +14,9 @@ START = datetime(2026, 5, 1, tzinfo=UTC)
 CANARY = START + timedelta(hours=1)
 
 
-def seen(request_id, arm, *, canary=False, score=0.8, is_error=False, latency_ms=100.0, cost=1000):
+def seen(request_id, arm, *, canary=False, score=0.8, is_error=False, is_silent=False, latency_ms=100.0, cost=1000):
     at = CANARY if canary else START
-    return Observation(request_id, arm, at, score, is_error, latency_ms, cost)
+    return Observation(request_id, arm, at, score, is_error, is_silent, latency_ms, cost)
 
 
 def pairs(observations, canary_started_at=CANARY):
@@ -69,6 +69,9 @@ def shadowed(champion, challenger, n=1):
         ("quality", {"score": 0.3}, 0.5),
         ("quality", {"is_error": True, "score": None}, 0.8),
         ("quality", {"score": 1.0}, -0.2),
+        ("quality", {"is_silent": True}, 0.0),
+        ("silence", {"is_silent": True}, 1.0),
+        ("silence", {"is_error": True, "score": None}, 0.0),
         ("latency", {"latency_ms": 3000.0}, 1.0),
         ("latency", {"latency_ms": 1999.0}, 0.0),
     ],

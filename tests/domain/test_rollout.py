@@ -58,7 +58,7 @@ def shadowed(n, **challenger):
     rows = []
     for i in range(n):
         at = NOW - timedelta(hours=1) + timedelta(seconds=i)
-        plain = {"score": 0.8, "is_error": False, "latency_ms": 100.0, "cost_nanousd": 1000}
+        plain = {"score": 0.8, "is_error": False, "is_silent": False, "latency_ms": 100.0, "cost_nanousd": 1000}
         rows.append(Observation(f"s{i}", "champion", at, **plain))
         rows.append(Observation(f"s{i}", "shadow", at, **plain | challenger))
     return rows
@@ -75,6 +75,7 @@ def test_without_observations_nothing_is_told():
     [
         ({"is_error": True}, "errors"),
         ({"score": 0.5}, "quality"),
+        ({"is_silent": True}, "silence"),
         ({"latency_ms": 9000.0}, "latency"),
         ({"cost_nanousd": 5000}, "cost"),
     ],
@@ -98,6 +99,52 @@ def test_what_is_within_the_margins_or_better_is_not_worse(challenger):
     assert verdict.decision == "not_worse"
 
 
+def often_silent(n, champion, challenger, *, is_same=True):
+    """Shadowed requests of which so many in ten are withheld by either; not the same ones unless ``is_same``."""
+    rows = shadowed(n)
+    for place, row in enumerate(rows):
+        number = place // 2 % 10
+        if row.arm == "champion":
+            rows[place] = replace(row, is_silent=number < champion)
+        else:
+            rows[place] = replace(row, is_silent=(number if is_same else 9 - number) < challenger)
+    return rows
+
+
+def test_a_challenger_that_says_nothing_goes_back_though_what_it_withholds_scores_as_the_champions_answers():
+    verdict = judge(shadowed(40, is_silent=True), SHADOW, RULES)
+    assert verdict.decision == "worse"
+    assert [one.metric for one in verdict.metrics if one.is_worse] == ["silence"]
+    _, reason = next_step(SHADOW, verdict, RULES, NOW)
+    assert "silence (share of answers withheld) 1 against 0, allowed margin 0.1" in reason
+
+
+@pytest.mark.parametrize("champion", [0, 3, 10])
+def test_one_as_silent_as_the_champion_is_not_worse(champion):
+    assert judge(often_silent(400, champion, champion), SHADOW, RULES).decision == "not_worse"
+
+
+def test_as_much_silence_on_other_questions_and_less_silence_are_not_worse():
+    assert judge(often_silent(400, 1, 1, is_same=False), SHADOW, RULES).decision == "not_worse"
+    assert judge(often_silent(400, 5, 0), SHADOW, RULES).decision == "not_worse"
+
+
+def test_silence_beyond_the_margin_is_seen_whatever_the_champion_withholds():
+    verdict = judge(often_silent(200, 3, 6), SHADOW, RULES)
+    assert [one.metric for one in verdict.metrics if one.is_worse] == ["silence"]
+
+
+def test_under_a_margin_of_1_silence_sends_nobody_back_and_only_a_mute_is_not_promoted():
+    rules = RULES.model_copy(update={"silence_margin": 1.0})
+    assert judge(often_silent(400, 0, 9), SHADOW, rules).decision == "not_worse"
+    assert judge(often_silent(400, 0, 10), SHADOW, rules).decision == "undecided"
+
+
+def test_a_rollout_from_before_silence_was_judged_goes_on_under_the_default():
+    old = {name: value for name, value in RULES.model_dump(mode="json").items() if name != "silence_margin"}
+    assert RolloutParams.model_validate(old) == RULES
+
+
 def test_once_found_worse_always_worse():
     """Better days do not take back what crossed the line: whoever looked then would have rolled back."""
     bad = shadowed(30, is_error=True, score=None)
@@ -116,7 +163,7 @@ def served(n_champion, n_challenger, **challenger):
     rows = []
     for i in range(n_champion + n_challenger):
         is_challenger = i % 2 == 1 and i // 2 < n_challenger
-        plain = {"score": 0.8, "is_error": False, "latency_ms": 100.0, "cost_nanousd": 1000}
+        plain = {"score": 0.8, "is_error": False, "is_silent": False, "latency_ms": 100.0, "cost_nanousd": 1000}
         arm = "challenger" if is_challenger else "champion"
         values = plain | (challenger if is_challenger else {})
         rows.append(Observation(f"c{i}", arm, NOW + timedelta(seconds=i), **values))

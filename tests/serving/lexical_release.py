@@ -208,6 +208,7 @@ class Character:
     """Of all passages."""
     only_valid: bool = True
     guards: bool = False
+    abstain_below: float = 0.2
 
 
 def passages_of(texts: Sequence[tuple[Lang, str, str]] = TEXTS) -> list[Passage]:
@@ -267,6 +268,7 @@ def _rungs(character: Character, manifest: Manifest) -> dict[str, Rung]:
 def _manifest(release_id: str, character: Character, files: Mapping[str, str]) -> Manifest:
     ladder = _ladder(character)
     steps = [Step(rung=name, threshold=0.75) for name in ladder.rungs]
+    cascade = Cascade(steps=tuple(steps), abstain_below=character.abstain_below)
     return Manifest(
         release_id=release_id,
         created_at=datetime(2026, 1, 2, tzinfo=UTC),
@@ -280,7 +282,7 @@ def _manifest(release_id: str, character: Character, files: Mapping[str, str]) -
         ),
         ladder=ladder,
         models={"lexical": BundledModel(name="lexical", version="1", licence="none", files=files)},
-        cascade=Cascade(steps=tuple(steps), abstain_below=0.2),
+        cascade=cascade,
         reference_rung=list(ladder.rungs)[-1],
         reference_cost_nanousd=5_000_000,
         guarantee={},

@@ -8,6 +8,9 @@ import pytest
 from lexical_release import Character
 from running_gateway import Running, run_gateway, wait_until
 
+from palier.adapters import release_commands
+from palier.domain.rollout import Verdict
+
 pytestmark = pytest.mark.service
 
 QUESTIONS = (
@@ -21,6 +24,7 @@ QUICK = {
     "requests_per_share": 20,
     "error_margin": 0.3,
     "quality_margin": 0.3,
+    "silence_margin": 0.3,
     "latency_margin": 0.3,
     "cost_margin": 5.0,
     "alpha": 0.2,
@@ -105,6 +109,18 @@ def test_a_worse_challenger_is_rolled_back_though_it_flatters_itself(empty_gatew
     answers = ask_until(empty_gateway, "rolled_back")
     assert {answer["release_id"] for answer in answers} == {"r-first"}
     empty_gateway.wait_ready("r-first")
+
+
+def test_a_twin_that_withholds_what_it_would_have_said_is_rolled_back_for_its_silence(empty_gateway: Running) -> None:
+    """Its answers, costs and times are the champion's, and so are the scores of what it does not say."""
+    empty_gateway.start_release("r-first")
+    empty_gateway.wait_ready("r-first")
+    started = empty_gateway.start_release("r-silent", Character(abstain_below=1.0), **QUICK)
+    empty_gateway.wait_ready("r-first", "r-silent")
+    ask_until(empty_gateway, "rolled_back")
+    verdict = Verdict.model_validate(empty_gateway.records.last_rollout().verdict)  # type: ignore[union-attr]
+    assert [seen.metric for seen in verdict.metrics if seen.is_worse] == ["silence"]
+    assert "silence" in release_commands.explain(empty_gateway.records, started.rollout_id)
 
 
 @pytest.mark.parametrize("fault", ["tampered", "breaks"])

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from palier.domain.sequential import Series
 
-Metric = Literal["errors", "quality", "latency", "cost"]
-METRICS: tuple[Metric, ...] = ("errors", "quality", "latency", "cost")
+Metric = Literal["errors", "quality", "silence", "latency", "cost"]
+METRICS: tuple[Metric, ...] = ("errors", "quality", "silence", "latency", "cost")
 
 COST_CAP = 10
 """A cost counts up to this multiple of the champion's mean cost: the test needs bounded values."""
@@ -35,13 +35,14 @@ COST_WARM_UP = 20
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What a rollout is judged by: one ledger row without its texts. ``arm`` is champion, challenger or
-    shadow."""
+    shadow. ``is_silent``: the caller was told "I don't know", or refused by a guard."""
 
     request_id: str
     arm: str
     created_at: datetime
     score: float | None
     is_error: bool
+    is_silent: bool
     latency_ms: float
     cost_nanousd: int
 
@@ -111,13 +112,15 @@ def losses_of(metric: Metric, comparisons: Sequence[Comparison], margin: float, 
 
 
 def _score(seen: Observation, _slo_ms: float) -> float:
-    """An error is worth nothing; an answer that nobody scored says nothing."""
+    """An error is worth nothing; an answer that nobody scored says nothing. What is withheld keeps its score: how
+    much is withheld is a metric of its own."""
     return 0.0 if seen.is_error else float("nan") if seen.score is None else seen.score
 
 
 _READERS: dict[Metric, Callable[[Observation, float], float]] = {
     "errors": lambda seen, _slo_ms: float(seen.is_error),
     "quality": _score,
+    "silence": lambda seen, _slo_ms: float(seen.is_silent),
     "latency": lambda seen, slo_ms: float(seen.latency_ms > slo_ms),
     "cost": lambda seen, _slo_ms: float(seen.cost_nanousd),
 }

@@ -25,6 +25,7 @@ Phase = Literal["shadow", "canary", "promoted", "rolled_back", "inconclusive"]
 METRIC_WORDS: Mapping[Metric, str] = {
     "errors": "error rate",
     "quality": "mean score",
+    "silence": "silence (share of answers withheld)",
     "latency": "share of slow requests",
     "cost": "nano-dollars a request",
 }
@@ -113,8 +114,8 @@ class MetricVerdict(BaseModel):
 
     Evidence is an e-value: how many times the wealth of a bettor grew who bet that the challenger is worse by
     more than ``margin`` (``worse_evidence``), or that it is not (``fine_evidence``); the largest so far, the
-    second only for as long as it is not lost again. Means are error rate, score, share of slow requests, and
-    nano-dollars a request; the cost margin is a share of the champion's mean cost.
+    second only for as long as it is not lost again. Means are error rate, score, share of answers withheld, share of
+    slow requests, and nano-dollars a request; the cost margin is a share of the champion's mean cost.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -205,13 +206,19 @@ def judge(observations: Sequence[Observation], rollout: Rollout, params: Rollout
     )
 
 
-def _judge_metric(metric: Metric, comparisons: Sequence[Comparison], params: RolloutParams) -> MetricVerdict:
-    margin = {
+def margins_of(params: RolloutParams) -> dict[Metric, float]:
+    """How much worse a challenger may be; for costs as a share of the champion's, else in the metric's own unit."""
+    return {
         "errors": params.error_margin,
         "quality": params.quality_margin,
+        "silence": params.silence_margin,
         "latency": params.latency_margin,
         "cost": params.cost_margin,
-    }[metric]
+    }
+
+
+def _judge_metric(metric: Metric, comparisons: Sequence[Comparison], params: RolloutParams) -> MetricVerdict:
+    margin = margins_of(params)[metric]
     seen = losses_of(metric, comparisons, margin, params.latency_slo_ms)
     worse = best_so_far(evidence_of_more(seen.losses, seen.margins))
     fine = standing(evidence_of_less(seen.losses, seen.margins))

@@ -30,7 +30,7 @@ def log_wealth(values: ArrayLike, null_mean: ArrayLike, bet_cap: float = BET_CAP
     """Logarithm of the wealth after each observation, (n,), against "the mean is ``null_mean`` or less".
 
     ``values`` (n,) lie in [-1, 1]; NaN is an observation that says nothing and is not bet on. ``null_mean``
-    in (-1, 1) is a number, or (n,) numbers of which each was known before its observation. The null is
+    in [-1, 1] is a number, or (n,) numbers of which each was known before its observation. The null is
     E[value_t | past] <= null_mean_t for every t. Raises ValueError for values out of bounds.
     """
     x = np.asarray(values, dtype=np.float64)
@@ -48,7 +48,7 @@ def _gains(x: Series, null: Series, bet_cap: float) -> Series:
     before; at ``bet_cap / (1 + null)`` the worst value, -1, costs ``bet_cap`` of the wealth."""
     mean, variance = _past_moments(x)
     edge = mean - null
-    stake = np.clip(edge / (variance + edge**2), 0.0, bet_cap / (1.0 + null))
+    stake = np.clip(edge / (variance + edge**2), 0.0, bet_cap / np.maximum(1.0 + null, 1e-9))
     return np.asarray(np.log1p(stake * (x - null)), dtype=np.float64)
 
 

@@ -82,6 +82,7 @@ class LedgerRecords(Connected):
                 columns.created_at,
                 columns.score,
                 columns.error.is_not(None).label("is_error"),
+                columns.abstained,
                 columns.latency_ms,
                 columns.cost_nanousd,
             )
