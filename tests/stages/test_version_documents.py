@@ -151,3 +151,18 @@ def test_near_duplicates_are_marked_and_dates_of_validity_written(workspace: Pat
     assert first["valid_until"] == "2027-01-31"
     documents = [json.loads(line) for line in corpus_bytes(workspace)["documents.jsonl"].splitlines()]
     assert all("blocks" not in row for row in documents)
+
+
+def test_a_passage_whose_own_date_contradicts_its_documents_is_told_with_both_dates_and_the_remedy(workspace: Path):
+    """It keeps both, so that search finds it on no day: which one is wrong is for people to say."""
+    page = "---\ntitle: Launch\nvalid_from: 2026-06-01\n---\n\nThe launch price is valid until 31 March 2026.\n"
+    (workspace / "documents/en/launch.md").write_text(page, encoding="utf-8")
+    (warning,) = run(params(), workspace).warnings
+    assert warning.startswith("documents/en/launch.md, lines 3 to 6: valid from 2026-06-01 until 2026-03-31")
+    assert "never found" in warning
+    assert "correct one of the dates" in warning
+    rows = [json.loads(line) for line in corpus_bytes(workspace)["passages.jsonl"].splitlines()]
+    (launch,) = (row for row in rows if row["document_id"] == "en/launch")
+    assert (launch["valid_from"], launch["valid_until"]) == ("2026-06-01", "2026-03-31")
+    (workspace / "documents/en/launch.md").write_text(page.replace("06-01", "03-31"), encoding="utf-8")
+    assert run(params(), workspace).warnings == (), "one day is a validity"

@@ -60,6 +60,11 @@ class Passage:
     duplicate_of: str | None = None
 
     @property
+    def holds_on_no_day(self) -> bool:
+        """Whether its dates contradict each other, as where its text ends before its document begins."""
+        return bool(self.valid_from and self.valid_until and self.valid_from > self.valid_until)
+
+    @property
     def place(self) -> str:
         """Where the passage stands: title and headings, as far as it has them."""
         return " > ".join(part for part in (self.title, self.headings) if part)

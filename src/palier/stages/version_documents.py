@@ -8,7 +8,7 @@ price: all documents are read and cut again each time (seconds per thousand).
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def _write(
         n_golden=len(rows),
         rejected=tuple(reading.rejected),
         stale=tuple(golden.stale),
-        warnings=tuple(_warnings(reading, golden, rows)),
+        warnings=(*_warnings(reading, golden, rows), *_contradictions(reading.documents, passages)),
         metrics=_metrics(reading, golden, passages, rows),
     )
     write_jsonl(place.corpus / "documents.jsonl", (_document_row(document) for document in reading.documents))
@@ -177,6 +177,18 @@ def _warnings(reading: FolderReading, golden: _Golden, rows: Sequence[GoldenQues
     if unplaced:
         warnings.append(f"quotes that lie in no passage, so of no use for retrieval: {', '.join(unplaced)}")
     return warnings
+
+
+def _contradictions(documents: Sequence[Document], passages: Sequence[Passage]) -> Iterator[str]:
+    """Which of two dates is wrong only people know: both stay, and the passage holds on no day until one is mended."""
+    paths = {document.document_id: document.path for document in documents}
+    for passage in passages:
+        if passage.holds_on_no_day:
+            yield (
+                f"documents/{paths[passage.document_id]}, lines {passage.start_line} to {passage.end_line}: valid from "
+                f"{passage.valid_from} until {passage.valid_until}, so on no day, and never found "
+                "(retrieval.only_valid); correct one of the dates: one is the front matter's, the other stands there"
+            )
 
 
 def _metrics(
