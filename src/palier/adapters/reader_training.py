@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +55,15 @@ class TrainingPlan:
 
 @dataclass(slots=True)
 class Position:
-    """Where a run stands; ``seconds`` counts training over all restarts."""
+    """Where a run stands; ``seconds`` counts training over all restarts.
+
+    ``epoch_start`` is the first step of ``epoch``: with both, a run goes on without the rows of the epochs before.
+    """
 
     step: int = 0
     seconds: float = 0.0
+    epoch: int = 0
+    epoch_start: int = 0
 
 
 def train_reader(
@@ -83,7 +88,7 @@ def train_reader(
     resumed_from, started = position.seconds, time.monotonic()
     model.train()
     with ThreadPoolExecutor(plan.n_threads) as workers:
-        for step, epoch, ends_epoch, rows in _schedule(epoch_rows, plan, position.step):
+        for step, epoch, ends_epoch, rows in _schedule(epoch_rows, plan, position):
             position.seconds = resumed_from + time.monotonic() - started
             done = max(step / plan.n_steps, position.seconds / plan.max_seconds)
             if done >= 1:
@@ -94,6 +99,7 @@ def train_reader(
                 model.eval()
                 on_epoch(epoch, model)
                 model.train()
+                position.epoch, position.epoch_start = epoch + 1, position.step
             if position.step % plan.checkpoint_steps == 0 or ends_epoch:
                 save_checkpoint(checkpoint, model, optimizer, position)
             progress(position.step, plan.n_steps, _report(plan, loss, epoch, done, position.seconds))
@@ -149,10 +155,10 @@ def _decay_groups(model: SpanReader, weight_decay: float) -> list[dict[str, obje
 
 
 def _schedule(
-    epoch_rows: Callable[[int], Sequence[TrainingWindow]], plan: TrainingPlan, first_step: int
+    epoch_rows: Callable[[int], Sequence[TrainingWindow]], plan: TrainingPlan, position: Position
 ) -> Iterator[tuple[int, int, bool, Sequence[TrainingWindow]]]:
-    """(step, epoch, is last of its epoch, rows) from ``first_step`` on, over as many epochs as the plan has steps."""
-    step, epoch = 0, 0
+    """(step, epoch, is last of its epoch, rows) from ``position`` on, over as many epochs as the plan has steps."""
+    first_step, step, epoch = position.step, position.epoch_start, position.epoch
     while step < plan.n_steps:
         batches = _batches(epoch_rows(epoch), plan.batch_size, np.random.default_rng((plan.seed, 0, epoch)))
         for index, rows in enumerate(batches):
@@ -221,7 +227,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             tensors[f"{moment}.{name}"] = value
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {"step": str(position.step), "seconds": repr(position.seconds)})
+    save_file(tensors, partial, {name: repr(value) for name, value in asdict(position).items()})
     partial.replace(path)
 
 
@@ -239,4 +245,6 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
                 for moment in ("step", "exp_avg", "exp_avg_sq")
                 if f"{moment}.{name}" in names
             }
-    return Position(int(meta["step"]), float(meta["seconds"]))
+    # A checkpoint from before epochs were written down is gone on from by way of all of them.
+    epoch, epoch_start = int(meta.get("epoch", 0)), int(meta.get("epoch_start", 0))
+    return Position(int(meta["step"]), float(meta["seconds"]), epoch, epoch_start)
