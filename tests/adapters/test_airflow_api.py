@@ -1,52 +1,87 @@
-"""The client of Airflow's REST API asks for what a person needs to know."""
+"""The client of Airflow's REST API, over a real Airflow started as `palier services up` starts it.
 
-import json
-import threading
-from collections.abc import Iterator
+The DAG is this test's own and does nothing, since what Palier's own do takes minutes. The price is Airflow's start,
+most of a minute on two cores.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from palier.adapters.airflow_api import AirflowApi, DagRunState
+from palier.adapters.services import AirflowFolders, Supervisor, airflow_spec
 
-RUN = DagRunState("train_models", "manual__1", "failed", datetime(2026, 1, 1, tzinfo=UTC))
+DAG = """
+from datetime import timedelta
 
-
-class _Handler(BaseHTTPRequestHandler):
-    """Airflow's pages of one run whose task was tried twice, in the shape of its API."""
-
-    def do_GET(self) -> None:
-        _, _, rest = self.path.partition(f"/{RUN.run_id}/taskInstances")
-        if self.path == "/auth/token":
-            return self._reply({"access_token": "t"})
-        if not rest:
-            return self._reply({"task_instances": [{"task_id": "train_reader", "state": "failed", "try_number": 2}]})
-        number = rest.partition("/logs/")[2].partition("?")[0]
-        return self._reply({"content": [{"event": f"what try {number} died of"}]})
-
-    def _reply(self, body: object) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
+from airflow.sdk import dag, get_current_context, task
 
 
-@pytest.fixture
-def api() -> Iterator[AirflowApi]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield AirflowApi(f"http://127.0.0.1:{server.server_address[1]}")
-    server.shutdown()
-    thread.join()
-    server.server_close()
+@dag(schedule=None)
+def doomed():
+    @task(retries=1, retry_delay=timedelta(0))
+    def fail():
+        number = get_current_context()["ti"].try_number
+        print(f"said by try {number}")
+        raise ValueError(f"what try {number} died of")
+
+    fail()
+
+
+doomed()
+"""
+
+pytestmark = pytest.mark.service
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[AirflowApi]:
+    """A client of an Airflow that has its state in a folder of its own, and the one DAG."""
+    folder = tmp_path_factory.mktemp("air flow")
+    (folder / "dags").mkdir()
+    (folder / "dags" / "doomed.py").write_text(DAG, encoding="utf-8")
+    folders = AirflowFolders(folder / "home", folder / "dags", folder / "workspace")
+    spec = airflow_spec(Path(sys.executable).parent, folder, free_port(), folders, dict(os.environ))
+    supervisor = Supervisor(folder / "services")
+    try:
+        yield AirflowApi(supervisor.up(spec).url)
+    finally:
+        supervisor.down(spec.name, grace_s=1)  # nothing in there is worth a slow end
+
+
+def wait_for(found: Callable[[], bool], seconds: float = 120) -> None:
+    """Until ``found`` says so; fails when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
 
 
 def test_the_log_of_a_task_that_was_tried_again_is_that_of_its_last_try(api: AirflowApi) -> None:
-    (task,) = api.tasks(RUN)
-    assert api.task_log(task) == "what try 2 died of"
+    """A run is triggered and followed to its end as `palier run` does; its task failed twice."""
+    wait_for(lambda: api.dag_ids() == ["doomed"])
+    since = datetime.now(UTC)
+    run_id = api.trigger("doomed", since)
+
+    def runs() -> list[DagRunState]:
+        return api.runs_since("doomed", since)
+
+    wait_for(lambda: any(run.is_over for run in runs()))
+    (run,) = runs()
+    assert (run.run_id, run.state) == (run_id, "failed")
+    (task,) = api.tasks(run)
+    assert (task.task_id, task.state, task.try_number) == ("fail", "failed", 2)
+    log = api.task_log(task)
+    assert "said by try 2" in log
+    assert "try 1" not in log
+
+
+def test_a_pool_is_made_once(api: AirflowApi) -> None:
+    """Each start of the services asks for it; Airflow refuses a second one of the name."""
+    for _ in range(2):
+        api.ensure_pool("dvc", 1, "One at a time")
