@@ -1,6 +1,7 @@
 """Choose the cascade, measure it, report on every model, package a release, and start its way to the users.
 
-Weekly, and when new models are there. The first release is founded by the offline gate alone; every later one starts a
+When models were trained, weekly at least; never while they are being trained, when they and what is known of their
+answers may not belong together. The first release is founded by the offline gate alone; every later one starts a
 rollout, which the gateway judges on live traffic and ends by itself. A release that is champion already, or whose
 rollout is running, is left as it is. Fires the release asset.
 """
@@ -8,16 +9,13 @@ rollout is running, is left as it is. Fires the release asset.
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, task
+from airflow.sdk import dag, task
 from loop import DEFAULT_ARGS, MODELS, RELEASE, check_revision, reproduce_stage, workspace
 
 
 @dag(
-    schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable("0 4 * * 1", timezone="UTC"),
-        assets=[MODELS],
-    ),
-    catchup=False,  # and no start date: the first run is the next one on the clock, not the last one missed
+    schedule=[MODELS],
+    catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=3),
     default_args=DEFAULT_ARGS,

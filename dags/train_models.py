@@ -3,20 +3,23 @@
 What people said of answers is collected from the ledger first, without personal data and erased texts. Then
 `train-reader`, `train-writer`, `record-outcomes`, `train-scorer`, each a DVC stage that is skipped when nothing it
 depends on changed, and each resumable: reader and writer from their last checkpoint, outcomes from the answers
-remembered so far. Starts when an index was built or when drift was found. Fires the models asset, which names the
-corpus revision and the version of the feedback that was learned from.
+remembered so far. Runs weekly, for what was said of answers meanwhile, and when an index was built or drift was found.
+Fires the models asset, which names the corpus revision and the version of the feedback that was learned from.
 """
 
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import dag, task
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, task
 from loop import DEFAULT_ARGS, DRIFT, INDEX, MODELS, check_revision, reproduce_stage, workspace
 
 
 @dag(
-    schedule=(INDEX | DRIFT),
-    catchup=False,
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("0 4 * * 1", timezone="UTC"),
+        assets=(INDEX | DRIFT),
+    ),
+    catchup=False,  # and no start date: the first run is the next one on the clock, not the last one missed
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=6),
     default_args=DEFAULT_ARGS,

@@ -3,12 +3,10 @@
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,8 @@ from palier.adapters.services import ServiceSpec, Supervisor
 from palier.commands.questions import _ask_file, create_key, local_key, revoke_key, trace
 from palier.commands.releases import explain
 from palier.commands.services import down, require_workspace, specs, up
-from palier.commands.tour import LOOP, _wait_for_dags, run_tour, wait_until_ready
+from palier.commands.stages import WARNINGS_SHOWN, version_documents
+from palier.commands.tour import run_tour, wait_until_ready
 from palier.commands.workspaces import _findings
 from palier.domain.ledger import LedgerRow
 from palier.domain.rollout import ReleaseRef
@@ -213,67 +212,25 @@ def test_a_run_is_refused_while_airflow_works_on_another_workspace(
     require_workspace(Settings(workspace=second))
 
 
-class _Airflow(ThreadingHTTPServer):
-    """Airflow's page of DAGs (and whether each is paused), in the shape of its API; no file of theirs is broken."""
-
-    def __init__(self, dags: dict[str, bool]) -> None:
-        super().__init__(("127.0.0.1", 0), _AirflowPages)
-        self.pages = {
-            "/auth/token": {"access_token": "t"},
-            "/api/v2/dags": {"dags": [{"dag_id": name, "is_paused": paused} for name, paused in dags.items()]},
-            "/api/v2/importErrors": {"import_errors": []},
-        }
-
-
-class _AirflowPages(BaseHTTPRequestHandler):
-    server: _Airflow
-
-    def do_GET(self) -> None:
-        content = json.dumps(self.server.pages[self.path.partition("?")[0]]).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
-@contextmanager
-def airflow(dags: dict[str, bool]) -> Iterator[AirflowApi]:
-    """A client of these pages, which take no POST."""
-    with _Airflow(dags) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield AirflowApi(f"http://127.0.0.1:{server.server_address[1]}")
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.mark.parametrize(
-    ("dags", "said"),
-    [
-        (dict.fromkeys(LOOP, False), None),
-        ({**dict.fromkeys(LOOP, False), LOOP[2]: True}, rf"^Paused in Airflow: {LOOP[2]}\. .*/dags"),
-        (dict.fromkeys(LOOP[1:], False), rf"^Airflow has not read the DAGs {LOOP[0]} yet\. "),
-        (dict.fromkeys(LOOP[1:], True), rf"^Airflow has not read the DAGs {LOOP[0]} yet\. "),
-    ],
-    ids=["all there", "one paused", "one not there", "one not there, the others paused"],
-)
-def test_a_dag_that_is_paused_is_not_taken_for_one_that_is_not_there(dags: dict[str, bool], said: str | None) -> None:
-    with airflow(dags) as api:
-        if said is None:
-            _wait_for_dags(api, 0)
-            return
-        with pytest.raises(ServiceError, match=said):
-            _wait_for_dags(api, 0)
-
-
-def test_an_airflow_that_refuses_is_not_taken_for_one_that_is_away() -> None:
-    with airflow({}) as api, pytest.raises(ServiceError, match="refused POST /dags/loop/dagRuns: 501") as refused:
-        api.trigger("loop", NOW)
-    assert "services up" not in str(refused.value)
+def test_an_airflow_that_is_away_is_started_by_a_command() -> None:
     with pytest.raises(ServiceError, match=r"does not answer .*palier services up airflow"):
         AirflowApi(f"http://127.0.0.1:{NOBODY}").dag_ids()
+
+
+def test_what_is_odd_about_the_documents_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """Not only where a program reads it; of many such warnings the first ones, and where all of them stand."""
+    documents = tmp_path / "documents" / "en"
+    documents.mkdir(parents=True)
+    (tmp_path / "golden").mkdir()
+    page = "---\ntitle: Launch {}\nvalid_from: 2026-06-01\n---\n\nLaunch price {} is valid until 31 March 2026.\n"
+    for number in range(WARNINGS_SHOWN + 2):
+        (documents / f"launch-{number}.md").write_text(page.format(number, number), encoding="utf-8")
+    text = (repository_root() / "params.yaml").read_text(encoding="utf-8")
+    text = text.replace("min_golden_questions: 20", "min_golden_questions: 0").replace(
+        "languages: [en, fr]", "languages: [en]"
+    )
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    version_documents(tmp_path, as_json=False, files_only=True)
+    said = capfd.readouterr().err
+    assert said.count("valid from 2026-06-01 until 2026-03-31") == WARNINGS_SHOWN
+    assert f"warning: and 2 more, all in {tmp_path / 'data' / 'corpus' / 'manifest.json'}" in said

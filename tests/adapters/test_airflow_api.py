@@ -15,6 +15,8 @@ import pytest
 
 from palier.adapters.airflow_api import AirflowApi, DagRunState
 from palier.adapters.services import AirflowFolders, Supervisor, airflow_spec
+from palier.commands.tour import LOOP, _wait_for_dags
+from palier.errors import ServiceError
 
 DAG = """
 from datetime import timedelta
@@ -78,6 +80,7 @@ def test_the_log_of_a_task_that_was_tried_again_is_that_of_its_last_try(api: Air
     assert (task.task_id, task.state, task.try_number) == ("fail", "failed", 2)
     log = api.task_log(task)
     assert "said by try 2" in log
+    assert "ValueError: what try 2 died of" in log
     assert "try 1" not in log
 
 
@@ -85,3 +88,24 @@ def test_a_pool_is_made_once(api: AirflowApi) -> None:
     """Each start of the services asks for it; Airflow refuses a second one of the name."""
     for _ in range(2):
         api.ensure_pool("dvc", 1, "One at a time")
+
+
+def test_a_dag_that_is_paused_is_not_taken_for_one_that_is_not_there(api: AirflowApi) -> None:
+    wait_for(lambda: api.dag_ids() == ["doomed"])
+    api.require_unpaused(["doomed"])
+    api._call("PATCH", "/dags/doomed", {"is_paused": True})
+    try:
+        assert api.dag_ids() == ["doomed"]
+        with pytest.raises(ServiceError, match=r"^Paused in Airflow: doomed\. .*/dags"):
+            api.require_unpaused(["doomed"])
+        api.require_unpaused(["another"])
+    finally:
+        api._call("PATCH", "/dags/doomed", {"is_paused": False})
+    with pytest.raises(ServiceError, match=rf"^Airflow has not read the DAGs {LOOP[1]}, .* yet\. It names no import"):
+        _wait_for_dags(api, 0)
+
+
+def test_an_airflow_that_refuses_is_not_taken_for_one_that_is_away(api: AirflowApi) -> None:
+    with pytest.raises(ServiceError, match="refused POST /dags/nobody/dagRuns: 404") as refused:
+        api.trigger("nobody", datetime.now(UTC))
+    assert "services up" not in str(refused.value)

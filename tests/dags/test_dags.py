@@ -127,14 +127,14 @@ def test_a_dag_fires_with_its_last_task_only(loaded: dict[str, Any]) -> None:
 
 
 def test_schedules(loaded: dict[str, Any]) -> None:
-    """Documents daily at three, drift daily at half past two, the release on Mondays at four, the rest by assets."""
+    """Documents daily at three, drift daily at half past two, training on Mondays at four, the rest by assets."""
     first = {dag_id: dag["first"] for dag_id, dag in loaded["dags"].items()}
     assert first == {
         "version_documents": "2026-01-01T03:00:00+00:00",
         "check_drift": "2026-01-01T02:30:00+00:00",
-        "release_cascade": "2026-01-05T04:00:00+00:00",
+        "train_models": "2026-01-05T04:00:00+00:00",
         "rebuild_indexes": None,
-        "train_models": None,
+        "release_cascade": None,
     }
 
 

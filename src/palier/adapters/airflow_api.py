@@ -1,6 +1,6 @@
 """Airflow over its REST API: trigger a DAG, see how far its runs are, make the pool that the tasks share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -92,8 +92,7 @@ class AirflowApi:
         """The last lines of the log of a task's latest try, for an error message; empty when there is none."""
         path = f"/dags/{task.dag_id}/dagRuns/{task.run_id}/taskInstances/{task.task_id}/logs/{task.try_number}"
         found = self._call("GET", f"{path}?full_content=true", missing_ok=True) or {}
-        content = found.get("content", [])
-        lines = [str(item.get("event", item)) if isinstance(item, dict) else str(item) for item in content]
+        lines = [line for item in found.get("content", []) for line in _log_lines(item)]
         return "\n".join(lines[-25:])
 
     def _dags(self) -> list[dict[str, Any]]:
@@ -130,3 +129,13 @@ class AirflowApi:
 def _run(item: dict[str, Any]) -> DagRunState:
     queued = datetime.fromisoformat(item["queued_at"].replace("Z", "+00:00"))
     return DagRunState(item["dag_id"], item["dag_run_id"], item["state"], queued)
+
+
+def _log_lines(item: object) -> Iterator[str]:
+    """An entry of a log; what a task died of stands beside the words."""
+    if not isinstance(item, dict):
+        yield str(item)
+        return
+    yield str(item.get("event", item))
+    for exception in item.get("error_detail") or []:
+        yield f"{exception.get('exc_type')}: {exception.get('exc_value')}"

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The stages of the loop.")
 
+WARNINGS_SHOWN = 20
+
 
 @app.command()
 def version_documents(
@@ -65,6 +67,10 @@ def _version_files(context: Context, as_json: bool) -> None:
     from palier.stages import version_documents as stage
 
     result = stage.run(context.params, context.workspace.root, progress_of(context, "version-documents"))
+    for warning in result.warnings[:WARNINGS_SHOWN]:
+        typer.echo(f"warning: {warning}", err=True)
+    if (n_more := len(result.warnings) - WARNINGS_SHOWN) > 0:
+        typer.echo(f"warning: and {n_more} more, all in {context.workspace.corpus / 'manifest.json'}", err=True)
     text = f"Corpus revision {result.revision}: {result.n_documents} documents, {result.n_passages} passages."
     show(result, as_json, text)
 
