@@ -32,7 +32,12 @@ class AskedQuestion(Protocol):
 def scan_retrieval_weights(
     reader: OnnxReader, asked: Sequence[AskedQuestion], n_passages: Mapping[str, int]
 ) -> dict[str, dict[str, float]]:
-    """Mean quality by rung ({name: passages that it reads}) and weight, "no answer" said below the same threshold."""
+    """Mean quality by rung ({name: passages that it reads}) and weight, "no answer" said below the same threshold.
+
+    Empty without a rung that reads.
+    """
+    if not n_passages:
+        return {}
     worth = {name: np.zeros((len(asked), len(WEIGHTS))) for name in n_passages}
     for row, entry in enumerate(asked):
         hits = entry.hits[: max(n_passages.values())]

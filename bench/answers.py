@@ -31,6 +31,8 @@ from bench.exported_models import exported_encoder, exported_reader, exported_ve
 from bench.report import Metric, QaRow, Report, every, metric, percentile, read_qa
 from bench.retrieval import temporary_index
 from palier.adapters.catalogue import sha256_file
+from palier.adapters.evaluation.answer_measures import Sampling
+from palier.adapters.evaluation.scorer_measures import scorer_measures
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import MODEL, OnnxReader
 from palier.adapters.qa_rows import passage_of
@@ -48,7 +50,7 @@ from palier.domain.title_split import Split, title_split
 from palier.errors import InputError
 from palier.params import Params, load_params
 from palier.settings import repository_root
-from palier.stages.train_scorer import fit_scorer, predict_scores, scorer_metrics
+from palier.stages.train_scorer import fit_scorer, predict_scores
 
 N_FOLDS = 5
 SAMPLES = 1000
@@ -239,23 +241,32 @@ def _told(interval: Interval) -> Metric:
 
 
 def _scorer_metrics(said: Sequence["Answered"], rng: np.random.Generator) -> dict[str, Any]:
-    """AUC and ECE (with its part by chance) of the scorer over all rungs' answers; AUC of the margin it must beat."""
-    scores, quality = np.concatenate([rung.scores for rung in said]), np.concatenate([rung.quality for rung in said])
-    margins = np.array([answer.signals.get("margin", 0.0) for rung in said for answer in rung.answers])
-    found = scorer_metrics(scores, quality)
+    """AUC and ECE (with its part by chance) of the scorer over all rungs' answers; AUC of the margin it must beat.
+
+    Rungs answer the same questions, often alike, so whole questions are resampled; ``n`` of an interval counts them,
+    the other ``n`` answers.
+    """
+    scores, quality = np.array([rung.scores for rung in said]), np.array([rung.quality for rung in said])
+    margins = np.array([[answer.signals.get("margin", 0.0) for answer in rung.answers] for rung in said])
     good = quality >= 0.5
+    n = good.shape[1]
 
-    def auc(values: NDArray[np.float64], rows: NDArray[np.int64]) -> float:
-        return float(roc_auc_score(good[rows], values[rows])) if 0 < good[rows].mean() < 1 else float("nan")
+    def auc(values: NDArray[np.float64], drawn: NDArray[np.int64]) -> float:
+        part = good[:, drawn].ravel()
+        return float(roc_auc_score(part, values[:, drawn].ravel())) if part.any() and not part.all() else float("nan")
 
-    n = len(scores)
-    gain = statistic_interval(n, lambda rows: auc(scores, rows) - auc(margins, rows), rng, SAMPLES)
+    gain = statistic_interval(n, lambda drawn: auc(scores, drawn) - auc(margins, drawn), rng, SAMPLES)
+    table = pd.DataFrame(
+        {"query_id": np.tile(np.arange(n), len(said)), "score": scores.ravel(), "correct": quality.ravel()}
+    )
+    found = scorer_measures(table, (), Sampling(int(rng.integers(2**32)), SAMPLES))
     return {
-        "auc": found.get("scorer.auc"),
-        "ece": found["scorer.ece"],
-        "ece_by_chance": found["scorer.ece_by_chance"],
-        "n": n,
-        "auc_of_margin": _told(statistic_interval(n, lambda rows: auc(margins, rows), rng, SAMPLES)),
+        "auc": found.auc.value if found.auc else None,
+        "auc_interval": _told(found.auc) if found.auc else metric([], rng),
+        "ece": found.ece,
+        "ece_by_chance": found.ece_by_chance,
+        "n": found.n,
+        "auc_of_margin": _told(statistic_interval(n, lambda drawn: auc(margins, drawn), rng, SAMPLES)),
         "auc_gain_over_margin": _told(gain),
     }
 
@@ -328,13 +339,14 @@ def _outcome(item: Asked, answer: RungAnswer, encoder: OnnxEncoder, verifier: Ve
 def _cascade(first: Answered, last: Answered, folds: NDArray[np.int64]) -> list[RungAnswer]:
     """The first rung's answer where its score reaches a threshold, else the last one's; both are paid then.
 
-    The threshold of a fold is the one with the best mean quality on the others (the higher one on a tie).
+    The threshold of a fold is the one with the best mean quality on the others (the lower, cheaper one on a tie); 0
+    where there are no others, so that nothing climbs.
     """
     chosen: list[RungAnswer] = [RungAnswer("", "")] * len(folds)
     for fold in np.unique(folds):
         others = folds != fold
         worth = [
-            float(np.where(first.scores[others] >= t, first.quality[others], last.quality[others]).mean())
+            float(np.where(first.scores[others] >= t, first.quality[others], last.quality[others]).sum())
             for t in THRESHOLDS
         ]
         threshold = THRESHOLDS[int(np.argmax(worth))]

@@ -43,7 +43,10 @@ def read_gold(
         rows += read
     exercises = gold_exercises(rows, split, n, rng)
     if not exercises:
-        raise InputError(f"No row asks about a {split} article (see palier.domain.title_split).")
+        raise InputError(
+            f"No row asks about a {split} article (see palier.domain.title_split: 7 % of titles are test, 6 % "
+            "validation, by their hash). Give files with more articles, or another split (--titles)."
+        )
     return exercises
 
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from bench.exported_models import exported_encoder, exported_reader, exported_verifier
-from bench.report import QaRow, Report, percentile, read_qa, tell
+from bench.report import Metric, QaRow, Report, percentile, read_qa, tell
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import MODEL, OnnxReader
@@ -98,7 +98,10 @@ def _read(
         drawn = rng.permutation(len(own))[:max_questions]
         found += [_as_mapping(own[i], path.name) for i in sorted(drawn.tolist())]
     if not found:
-        raise InputError("No row asks about a test article (see palier.domain.title_split): nothing to measure.")
+        raise InputError(
+            "No row asks about a test article, which 7 % of titles are by their hash (see palier.domain.title_split): "
+            "nothing to measure. Give files with more articles."
+        )
     return found
 
 
@@ -241,25 +244,29 @@ def _judged(scores: Floats, quality: Floats, rng: np.random.Generator, name: str
 
 
 def _auc(scores: Floats, quality: Floats) -> float:
+    """NaN where all answers are good, or none is: nothing can be ranked then."""
     good = quality >= 0.5
-    return float(roc_auc_score(good, scores)) if good.any() and not good.all() else 0.5
+    return float(roc_auc_score(good, scores)) if good.any() and not good.all() else float("nan")
 
 
-def _bootstrapped(measure: Measure, scores: Floats, quality: Floats, rng: np.random.Generator) -> dict[str, float]:
+def _bootstrapped(measure: Measure, scores: Floats, quality: Floats, rng: np.random.Generator) -> Metric:
     draws = rng.integers(0, len(scores), (SAMPLES, len(scores)))
     values = [measure(scores[draw], quality[draw]) for draw in draws]
     return _interval(measure(scores, quality), values, len(scores))
 
 
-def _difference(one: Floats, other: Floats, quality: Floats, rng: np.random.Generator) -> dict[str, float]:
+def _difference(one: Floats, other: Floats, quality: Floats, rng: np.random.Generator) -> Metric:
     """AUC of ``one`` less that of ``other``, on the same draws."""
     draws = rng.integers(0, len(one), (SAMPLES, len(one)))
     values = [_auc(one[draw], quality[draw]) - _auc(other[draw], quality[draw]) for draw in draws]
     return _interval(_auc(one, quality) - _auc(other, quality), values, len(one))
 
 
-def _interval(value: float, values: Sequence[float], n: int) -> dict[str, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
+def _interval(value: float, values: Sequence[float], n: int) -> Metric:
+    """Resamples where the value is not defined are left out; null where it is not defined at all."""
+    if np.isnan(value) or np.isnan(values).all():
+        return {"value": None, "low": None, "high": None, "n": n}
+    low, high = np.nanquantile(values, [0.025, 0.975])
     return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4), "n": n}
 
 

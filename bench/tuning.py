@@ -145,5 +145,6 @@ def _spread(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         spread[name] = {
             measure: {"mean": round(float(np.mean(values)), 4), "least": min(values), "most": max(values)}
             for measure, values in changes.items()
+            if None not in values  # F1, where no question has an answer
         }
     return spread

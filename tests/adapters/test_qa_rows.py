@@ -24,11 +24,20 @@ def answers_of(tmp_path, told):
         ({"answers": {"text": [], "answer_start": []}}, ()),
         ({"answers": []}, ()),
         ({"answers": None}, ()),
+        ({"answers": [""]}, ()),
+        ({"answers": {"text": ["", "Paris"], "answer_start": [0, 0]}}, ("Paris",)),
         ({}, ()),
     ],
 )
 def test_answers_are_a_list_of_strings_or_in_the_form_of_squad(tmp_path, told, answers):
     assert answers_of(tmp_path, told) == answers
+
+
+def test_a_null_is_as_good_as_no_word_on_whether_there_is_an_answer(tmp_path):
+    """As tables write it that were joined from several files."""
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n".join(json.dumps(ROW | told) for told in ({}, {"answerable": None}, {"answerable": False})))
+    assert [row.answerable for row in read_qa(path)] == [True, True, False]
 
 
 @pytest.mark.parametrize("told", ["Paris", "", 1998, {"answer": "Paris"}, {"text": "Paris"}, [{"text": "Paris"}], [75]])

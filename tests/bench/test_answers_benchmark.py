@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bench.answers import run
+from bench.answer_choices import scan_retrieval_weights
+from bench.answers import Answered, Asked, _cascade, _scorer_metrics, run
+from palier.adapters.qa_rows import QaRow
 from palier.adapters.search import connect
+from palier.domain.answering import Question, RungAnswer
 from palier.domain.title_split import title_split
 from palier.errors import InputError
 
@@ -103,3 +107,37 @@ def test_a_writer_is_asked_where_it_is_named_with_its_speed_and_language(tmp_pat
     assert 0 < speed["first_token_ms_p50"] <= speed["first_token_ms_p95"]
     assert 0.0 <= results["writer"]["in_language"]["value"] <= 1.0
     assert results["cascade"]["rungs"] == ["reader", "writer"]
+
+
+def test_rungs_that_say_the_same_are_no_more_evidence_than_one_of_them() -> None:
+    """Whole questions are resampled: a second rung that repeats the first makes no interval narrower."""
+    rng = np.random.default_rng(3)
+    margins, quality = rng.normal(size=30), rng.integers(0, 2, 30).astype(float)
+    answers = [RungAnswer("reader", "x", signals={"margin": float(margin)}) for margin in margins]
+    one = Answered(answers, quality, rng.random(30))
+    alone, twice = (_scorer_metrics([one] * n, np.random.default_rng(7)) for n in (1, 2))
+    for name in ("auc_interval", "auc_of_margin", "auc_gain_over_margin"):
+        assert twice[name] == alone[name]
+        assert twice[name]["n"] == 30
+    assert twice["ece_by_chance"] >= alone["ece_by_chance"]
+    assert (alone["n"], twice["n"]) == (30, 60)
+
+
+def test_where_all_answers_are_good_no_auc_is_told_and_nothing_is_nan() -> None:
+    one = Answered([RungAnswer("reader", "x")] * 4, np.ones(4), np.full(4, 0.5))
+    found = _scorer_metrics([one], np.random.default_rng(7))
+    assert found["auc"] is None
+    assert found["auc_of_margin"]["value"] is None
+    json.dumps(found, allow_nan=False)
+
+
+def test_questions_of_one_title_leave_nothing_to_choose_a_threshold_by() -> None:
+    """Then the first rung answers; no mean of nothing is taken (a warning, which fails a test)."""
+    first, last = (Answered([RungAnswer(name, name)] * 4, np.ones(4), np.full(4, 0.5)) for name in ("first", "last"))
+    assert {answer.text for answer in _cascade(first, last, np.zeros(4, dtype=np.int64))} == {"first"}
+
+
+def test_without_a_reader_no_weight_of_retrieval_is_scanned() -> None:
+    """`--rungs writer --titles validation`: all is measured by then, and must be written."""
+    asked = Asked(QaRow("q", "en", "T", "p", "c", "Who?", ("x",), answerable=True), Question("Who?", "en"), None, ())  # type: ignore[arg-type]
+    assert scan_retrieval_weights(None, [asked], {}) == {}  # type: ignore[arg-type]

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bench.scorer import run
+from bench.scorer import _difference, _judged, run
 from palier.domain.title_split import title_split
 from palier.errors import InputError
 
@@ -69,3 +70,17 @@ def test_files_without_a_test_article_are_refused_and_nothing_is_written(tmp_pat
     with pytest.raises(InputError, match="No row asks about a test article"):
         run([data], tmp_path / "o.json")
     assert not (tmp_path / "o.json").exists()
+
+
+def test_where_all_answers_are_bad_no_auc_is_told() -> None:
+    """.5 would look measured."""
+    scores, quality = np.array([0.2, 0.4, 0.9]), np.zeros(3)
+    nothing = {"value": None, "low": None, "high": None, "n": 3}
+    assert _judged(scores, quality, np.random.default_rng(1), "starter")["auc"] == nothing
+    assert _difference(scores, scores, quality, np.random.default_rng(1)) == nothing
+
+
+def test_resamples_of_one_class_are_left_out_of_an_interval() -> None:
+    """A ranking without a fault is one on every resample on which it is defined."""
+    found = _judged(np.array([0.2, 0.4, 0.9]), np.array([0.0, 0.0, 1.0]), np.random.default_rng(1), "starter")["auc"]
+    assert (found["value"], found["low"], found["high"]) == (1.0, 1.0, 1.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.exported_models import exported_encoder, exported_reader
-from bench.tuning import run
+from bench.tuning import _spread, run
 from palier.adapters.workspace import Workspace
 from palier.errors import InputError, NotReadyError
 from palier.params import load_params
@@ -48,3 +48,10 @@ def test_a_workspace_must_be_named_and_have_a_reader(workspace: Path, tmp_path: 
         run([], tmp_path / "o.json")
     with pytest.raises(NotReadyError, match="palier train-reader"):
         run([], tmp_path / "o.json", workspaces=[workspace])
+
+
+def test_a_measure_without_questions_is_left_out_of_the_spread() -> None:
+    """F1 is null where no public question has an answer."""
+    measures = {"f1": {"change": {"value": None}}, "quality": {"change": {"value": 0.1}}}
+    spread = _spread([{"public": {"all": measures}}])
+    assert spread["public"] == {"quality": {"mean": 0.1, "least": 0.1, "most": 0.1}}

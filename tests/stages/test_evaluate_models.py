@@ -102,6 +102,7 @@ def test_questions_without_any_answer_make_a_report_that_says_what_is_missing(pl
     assert found.rungs["reader"]["all"]["quality"].value == 0.0
     assert (found.scorer["all"].n, found.scorer["all"].brier.n) == (40, 20), "two rows of each question"
     assert "untuned_writer" not in found.baselines
+    assert not any("bleu" in name for name in found.metrics)
     assert {"answers", "scorer", "not-measured"} <= {section.key for section in page_of(found, "Dishes", []).sections}
 
 

@@ -10,8 +10,9 @@ from palier.domain.answering import Cascade, Step
 from palier.errors import NotReadyError
 from palier.params import load_params
 from palier.settings import repository_root
-from palier.stages.evaluate_release import _scorer_intervals, read_beliefs, replay
+from palier.stages.evaluate_release import _intervals, _scorer_intervals, read_beliefs, replay
 
+PARAMS = load_params(repository_root() / "params.yaml")
 CASCADE = Cascade(steps=(Step(rung="cheap", threshold=0.5), Step(rung="dear", threshold=0.0)), by_beliefs=True)
 
 
@@ -59,8 +60,41 @@ def test_the_auc_of_the_scorer_comes_with_its_interval_over_questions() -> None:
     rows = [(f"q{n}", rung, (n % 3 == 0) != (n % 7 == 0)) for n in range(42) for rung in ("cheap", "dear")]
     table = pd.DataFrame(rows, columns=["query_id", "model", "good"])
     table = table.assign(correct=table["good"].astype(float), score=[0.3 + 0.4 * (n % 6 == 0) for n in range(84)])
-    found = _scorer_intervals(table, load_params(repository_root() / "params.yaml"))
+    found = _scorer_intervals(table, PARAMS)
     auc, error = found["test.scorer.auc"], found["test.scorer.ece"]
     assert auc["low"] < auc["value"] < auc["high"]
     assert auc["n"] == 42
     assert error["low"] == error["value"] == error["high"]
+
+
+def answered(n: int, *, answerable: bool) -> pd.DataFrame:
+    """What a cascade made of ``n`` questions, at 10 nano-dollars each."""
+    row = {"lang": "en", "answerable": answerable, "f1": 1.0, "answered": answerable, "retrieved_gold": False}
+    told = {"cites_gold": None, "cost_nanousd": 10, "latency_ms": 1.0}
+    return pd.DataFrame([row | told | {"query_id": f"q{i}"} for i in range(n)])
+
+
+def paid(n: int, cost: int) -> pd.DataFrame:
+    return pd.DataFrame({"query_id": [f"q{i}" for i in range(n)], "cost_nanousd": cost})
+
+
+def test_the_saving_is_told_over_the_questions_that_the_reference_answered() -> None:
+    """Recorded outcomes may lack some of its answers: what is not known is neither NaN nor a loss."""
+    found = _intervals(answered(4, answerable=True), paid(3, 40), PARAMS)
+    assert found["saving"] == {"value": 0.75, "low": 0.75, "high": 0.75, "n": 3}
+    assert "saving" not in _intervals(answered(4, answerable=True), paid(4, 0), PARAMS)
+    assert "saving" not in _intervals(answered(4, answerable=True), paid(0, 0), PARAMS)
+
+
+def test_questions_without_an_answer_alone_can_be_evaluated() -> None:
+    found = _intervals(answered(4, answerable=False), paid(4, 40), PARAMS)
+    assert found["f1"]["value"] == 1.0
+    assert "f1.answerable" not in found
+    assert "recall_at_10" not in found
+
+
+def test_a_search_that_finds_nothing_is_told_and_no_search_is_not() -> None:
+    without = PARAMS.model_copy(update={"retrieval": PARAMS.retrieval.model_copy(update={"mode": "none"})})
+    found, silent = (_intervals(answered(4, answerable=True), paid(4, 40), one) for one in (PARAMS, without))
+    assert found["recall_at_10"]["value"] == 0.0
+    assert "recall_at_10" not in silent

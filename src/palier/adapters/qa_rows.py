@@ -63,18 +63,21 @@ def _qa_row(raw: Mapping[str, Any]) -> QaRow:
         context=str(raw["context"]),
         question=str(raw.get("question") or ""),
         answers=_answers(raw.get("answers")),
-        answerable=bool(raw.get("answerable", True)),
+        answerable=raw.get("answerable") is None or bool(raw["answerable"]),
     )
 
 
 def _answers(raw: object) -> tuple[str, ...]:
-    """Of a list, or of SQuAD's form, whose lists run side by side; a bare string would be read as its letters."""
+    """Of a list, or of SQuAD's form, whose lists run side by side; a bare string would be read as its letters.
+
+    An empty string is no answer: some files write [""] where there is none.
+    """
     texts = raw["text"] if isinstance(raw, dict) else [] if raw is None else raw
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise TypeError(
             f'answers is {str(raw)[:60]!r}, not a list of strings or {{"text": [...], "answer_start": [...]}}'
         )
-    return tuple(texts)
+    return tuple(text for text in texts if text.strip())
 
 
 def _lines(path: Path) -> list[str]:

@@ -5,6 +5,7 @@ retries (minutes) are cut to seconds: a tracking server that is away must be sai
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,14 +27,14 @@ class StageRun:
     run_id: str
 
     def metrics(self, values: Mapping[str, float]) -> None:
-        """Log numbers; names may hold letters, digits, ``_ - . /`` and spaces."""
+        """Log numbers; see `tracked_name` for what becomes of their names."""
         for name, value in values.items():
-            self.client.log_metric(self.run_id, name, float(value))
+            self.client.log_metric(self.run_id, tracked_name(name), float(value))
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log nested params flat, as ``section.key``."""
         for name, value in flatten(values).items():
-            self.client.log_param(self.run_id, name, str(value)[:500])
+            self.client.log_param(self.run_id, tracked_name(name), str(value)[:500])
 
     def data_hashes(self, files: Sequence[Path]) -> None:
         """Log the sha256 of each input file as ``data.<name>``."""
@@ -87,7 +88,8 @@ class Tracker:
             )
         status = "FAILED"
         try:
-            yield StageRun(client, run.info.run_id)
+            with self._reachable():
+                yield StageRun(client, run.info.run_id)
             status = "FINISHED"
         finally:
             with self._reachable() as client:
@@ -125,6 +127,11 @@ class Tracker:
                 f"MLflow at {self._url} refused or did not answer: {error}. "
                 "Start it with `palier services up mlflow`, or set MLFLOW_TRACKING_URI."
             ) from error
+
+
+def tracked_name(name: str) -> str:
+    """``name`` as MLflow takes it: names of rungs are the user's, and may hold what it refuses ("gpt@4 (azure)")."""
+    return re.sub(r"[^\w\-./: ]", "_", name)
 
 
 def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

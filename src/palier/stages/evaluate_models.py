@@ -193,7 +193,8 @@ class _Evaluation:
     def _answers(self) -> None:
         for rung, rows in self._table.groupby("model", sort=False):
             self._found.rungs[str(rung)] = self._by_language(rows)
-            self._found.corpus_bleu[str(rung)] = bleu_of_all(rows)
+            if (bleu := bleu_of_all(rows)) is not None:
+                self._found.corpus_bleu[str(rung)] = bleu
         if CASCADE not in self._found.rungs:
             self._found.not_measured[CASCADE] = (
                 "there is none, or it climbs by beliefs (see evaluate-release), or one of its rungs was not examined"

@@ -170,8 +170,9 @@ def _intervals(answers: pd.DataFrame, reference: pd.DataFrame, params: Params) -
         found[f"f1{suffix}"] = _interval(rows["f1"], params)
         found[f"share_answered{suffix}"] = _interval(rows["answered"], params)
     answerable = answers[answers["answerable"]]
-    found["f1.answerable"] = _interval(answerable["f1"], params)
-    if answerable["retrieved_gold"].any():  # never, without retrieval
+    if len(answerable):
+        found["f1.answerable"] = _interval(answerable["f1"], params)
+    if len(answerable) and params.retrieval.searches:
         found["recall_at_10"] = _interval(answerable["retrieved_gold"], params)
     cited = answers["cites_gold"].dropna()
     if len(cited):
@@ -180,7 +181,10 @@ def _intervals(answers: pd.DataFrame, reference: pd.DataFrame, params: Params) -
     if answers["latency_ms"].notna().all():  # outcomes that were recorded elsewhere may not tell it
         found["latency_ms"] = _interval(answers["latency_ms"], params)
     paid = reference.set_index("query_id")["cost_nanousd"].reindex(answers["query_id"]).to_numpy(dtype=float)
-    found["saving"] = _ratio_interval(answers["cost_nanousd"].to_numpy(dtype=float), paid, params)
+    known = ~np.isnan(paid)  # recorded outcomes may lack some of the reference's answers
+    if paid[known].sum() > 0:  # nothing can be saved against a reference that is free
+        spent = answers["cost_nanousd"].to_numpy(dtype=float)
+        found["saving"] = _ratio_interval(spent[known], paid[known], params)
     return found
 
 

@@ -87,3 +87,4 @@ def test_corpus_bleu_takes_several_references_and_is_0_to_100():
     assert corpus_bleu(answers, [["nothing alike"], ["at all"]]) < 10
     assert corpus_bleu([], []) == 0.0
     assert 0.0 <= bleu_of_all(TABLE) <= 100.0
+    assert bleu_of_all(TABLE[~TABLE["answerable"]]) is None  # 0 would look measured

@@ -72,7 +72,7 @@ def test_the_same_seed_writes_the_same_sheet(sheet, tmp_path):
     assert (tmp_path / "again.csv").read_bytes() == sheet.read_bytes()
 
 
-@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_verdicts_come_back_to_their_rung(sheet, delimiter):
     fill(sheet, sheet, likes_short, delimiter)
     found = read_sheets([sheet], np.random.default_rng(0))
@@ -185,3 +185,10 @@ def test_the_result_tells_how_many_questions_were_not_judged(sheet, tmp_path):
 def test_rungs_that_say_the_same_leave_nothing_to_judge(tmp_path):
     with pytest.raises(InputError, match="nothing to judge"):
         write_sheet(tmp_path / "sheet.csv", RUNGS, PAIRS[-1:], np.random.default_rng(0))
+
+
+def test_a_copy_without_its_key_is_told_what_to_do(sheet, tmp_path):
+    """Not to write a sheet again: what the rater judged belongs to this one."""
+    copy = fill(sheet, tmp_path / "ann.csv", likes_short)
+    with pytest.raises(InputError, match=r"ann\.key\.json is not there\. Lay the key .* or name the sheet .* first"):
+        read_sheets([copy], np.random.default_rng(0))

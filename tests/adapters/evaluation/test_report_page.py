@@ -144,3 +144,13 @@ def test_tracking_gets_flat_numbers():
     assert "curve.scorer.ece.50" in metrics
     assert "curve.scorer.ece_by_chance.50" not in metrics
     assert all(isinstance(value, float) for value in metrics.values())
+
+
+def test_what_a_cheap_answer_costs_is_not_rounded_away():
+    found = Findings({"all": 1}, rungs={"reader": {"all": {"cost_usd": Interval(3.36e-07, 3.1e-07, 3.6e-07, 9)}}})
+    assert found.plain()["rungs"]["reader"]["all"]["cost_usd"]["value"] == 3.36e-07
+
+
+def test_a_dollar_in_a_name_is_a_letter():
+    """Kinds of recorded questions are the user's own words; two dollars would begin a formula."""
+    assert "a $x_$ b" in plots.bars({"a $x_$ b": Interval(0.5, 0.4, 0.6, 9)}, "quality")

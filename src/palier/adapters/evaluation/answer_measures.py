@@ -89,11 +89,11 @@ def measures(table: pd.DataFrame, sampling: Sampling) -> Measures:
     }
 
 
-def bleu_of_all(table: pd.DataFrame) -> float:
-    """Corpus BLEU, 0..100, over the rows that have a reference."""
+def bleu_of_all(table: pd.DataFrame) -> float | None:
+    """Corpus BLEU, 0..100, over the rows that have a reference; None where none has."""
     rows = [(answer, json.loads(told)) for answer, told in zip(table["answer"], table["reference"], strict=True)]
     known = [(answer, references) for answer, references in rows if references]
-    return corpus_bleu([answer for answer, _ in known], [references for _, references in known])
+    return corpus_bleu([answer for answer, _ in known], [references for _, references in known]) if known else None
 
 
 def by_language(

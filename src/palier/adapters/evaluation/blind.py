@@ -108,11 +108,16 @@ def write_sheet(sheet: Path, rungs: tuple[str, str], pairs: Sequence[BlindPair],
 def read_sheets(sheets: Sequence[Path], rng: np.random.Generator) -> BlindResult:
     """The judgements of one or more filled sheets (copies, one per rater, or one with a column of raters).
 
-    The key lies beside the first sheet. A row without a verdict is left out. Raises InputError for another verdict
-    than 1, 2 or tie, an unknown item, a row of another sheet, a rater who judged an item twice, or when nothing is
-    judged.
+    The key lies beside the first sheet. A row without a verdict is left out. Raises InputError without the key, for
+    another verdict than 1, 2 or tie, an unknown item, a row of another sheet, a rater who judged an item twice, or when
+    nothing is judged.
     """
     key_path = key_file(sheets[0])
+    if not key_path.is_file():
+        raise InputError(
+            f"{key_path} is not there. Lay the key that was written with the sheet beside {sheets[0].name} under that "
+            "name, or name the sheet that has it first."
+        )
     key = read_json(key_path, "evaluate-models --blind-out")
     first, second = key["rungs"]
     judged: dict[str, dict[str, str]] = {}
@@ -162,7 +167,7 @@ def _rows(sheet: Path) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{sheet} cannot be read: {error}. Save the sheet as CSV in UTF-8.") from error
     head = text.split("\n", 1)[0]
-    delimiter = ";" if head.count(";") > head.count(",") else ","
+    delimiter = max(",;\t", key=head.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
     try:
         rows = list(reader)

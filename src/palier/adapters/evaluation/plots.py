@@ -48,7 +48,7 @@ def bars(rows: Mapping[str, Interval], label: str, reference: float | None = Non
     middles, halves = _spans(list(rows.values()))
     plot.errorbar(middles, places, xerr=halves, fmt="none", ecolor=BLUE, capsize=3)
     plot.plot([interval.value for interval in rows.values()], places, marker="o", linestyle="none", color=BLUE)
-    plot.set_yticks(range(len(rows)), list(rows))
+    plot.set_yticks(range(len(rows)), list(rows), parse_math=False)  # names may hold a "$"
     plot.invert_yaxis()
     if reference is not None:
         plot.axvline(reference, color=GREY, linestyle="--", linewidth=1, label=f"all: {reference:.2f}")

@@ -65,7 +65,8 @@ def _sections(findings: Findings) -> Iterator[Section]:
 def _answers(findings: Findings) -> Section:
     tables = [_by_language(rung, slices, NAMES) for rung, slices in findings.rungs.items()]
     bleu = [(rung, f"{score:.1f}") for rung, score in findings.corpus_bleu.items()]
-    tables.append(Table("Corpus BLEU (sacrebleu, 0 to 100)", ("Rung", "Corpus BLEU"), bleu))
+    if bleu:
+        tables.append(Table("Corpus BLEU (sacrebleu, 0 to 100)", ("Rung", "Corpus BLEU"), bleu))
     return Section(
         "answers",
         "Answers",
