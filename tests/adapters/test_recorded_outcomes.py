@@ -81,6 +81,12 @@ def test_an_answer_is_read_as_a_live_reply_would_be(tmp_path: Path):
     assert (two.answer.text, two.correct) == ("", 0.0), "what reaches nobody as an answer is not a right one"
 
 
+def test_where_nothing_was_said_nothing_is_the_answer(tmp_path: Path):
+    """An empty cell is no answer "nan"."""
+    said = [outcome(0, "small", answer=None, correct=None), outcome(1, "small")]
+    assert [one.answer.text for one in read(tmp_path, said, ASKED, small="a").outcomes] == ["", "It is 4."]
+
+
 def test_a_missing_label_stays_missing(tmp_path: Path):
     found = read(tmp_path, [outcome(0, "small", correct=None), outcome(1, "small")], ASKED, small="a")
     assert [one.correct for one in found.outcomes] == [None, 1.0]
@@ -99,8 +105,20 @@ def test_a_french_question_is_known_for_one(tmp_path: Path):
         ([outcome(0, "small"), outcome(0, "small")], "two outcomes of one model"),
         ([outcome(99, "small")], "No question of q.parquet has an outcome"),
         ([{"query_id": 0, "model": "small", "correct": 1.0, "cost_usd": 0.1}], "lacks the column.s. answer"),
+        ([outcome(0, "small", cost_usd=None), outcome(1, "small")], "`cost_usd` is missing"),
+        ([outcome(0, "small", cost_usd=-1.0)], "`cost_usd` is missing or below 0"),
+        ([outcome(0, "small", correct=85.0)], "`correct` lies outside 0..1"),
     ],
 )
 def test_what_cannot_be_used_is_an_error_that_says_why(tmp_path: Path, said: list[dict[str, Any]], message: str):
     with pytest.raises(InputError, match=message):
         read(tmp_path, said, ASKED, small="a")
+
+
+def test_a_split_that_is_not_known_is_refused_and_not_drawn(tmp_path: Path):
+    """Else most of "Test" would teach."""
+    with pytest.raises(InputError, match="`split` is Test, dev in some queries: name it train, validation, test"):
+        read(tmp_path, [outcome(0, "small")], [{**ASKED[0], "split": "Test"}, {**ASKED[1], "split": "dev"}], small="a")
+    untold = [{**row, "split": None if row["query_id"] else "test"} for row in ASKED]
+    found = read(tmp_path, [outcome(n, "small") for n in range(40)], untold, small="a")
+    assert {item.row["split"] for item in found.asked} == {"validation", "test"}

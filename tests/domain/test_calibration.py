@@ -19,6 +19,14 @@ def test_error_by_hand():
     assert calibration_error(scores, quality) == pytest.approx(0.15)
 
 
+def test_rows_of_equal_score_are_one_bin_whatever_their_order():
+    """A head that says its base rate of all is right, also where the right rows come first."""
+    quality = np.repeat([1.0, 0.0], 50)
+    assert calibration_error(np.full(100, 0.5), quality) == 0.0
+    scores = np.repeat([0.1, 0.5, 0.9], [33, 44, 23])
+    assert [len(rows) for rows in score_bins(scores)] == [33, 44, 23]
+
+
 @pytest.mark.parametrize("n", [100, 2000])
 def test_right_scores_show_the_error_of_chance(n):
     """The mean over 200 draws of qualities that are what the scores promise."""

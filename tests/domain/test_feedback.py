@@ -13,6 +13,7 @@ from palier.domain.feedback import FeedbackExample, JudgedAnswer, Sifted, sift
 from palier.domain.feedback_votes import Cap, capped, key_limit
 from palier.domain.golden import row_findings
 from palier.domain.ledger import CACHE, GUARD
+from palier.domain.near_questions import NearQuestions
 from palier.domain.personal_data import redact
 from palier.domain.reading_tasks import answer_spans
 from palier.params import CollectFeedbackParams
@@ -258,6 +259,31 @@ def test_many_wrong_corrections_by_one_key_are_capped() -> None:
     assert len(found.examples) == 11
     assert found.dropped["more than the key's share"] == 59
     assert len(found.labels) == 11
+
+
+def test_a_busy_key_takes_nothing_that_another_one_says_too() -> None:
+    """What two keys say counts for the quieter one, within whose share it is."""
+    asked = "Closing of Dublin, route {}?"
+    busy = [judged("Dublin", n, question=asked.format(n), rating=1) for n in range(30)]
+    quiet = [judged("Dublin", 30 + n, question=asked.format(n), rating=1, key_id="key-2") for n in range(3)]
+    found = sift([*busy, *quiet], corpus(), rules(free_key_rows=5))
+    assert Counter(example.n_keys for example in found.examples) == {1: 5, 2: 3}
+
+
+def test_a_keys_last_thumb_is_its_label_however_often_it_thumbed_before() -> None:
+    """The cap counts what a key judged, not how often."""
+    thumbs = [judged("Dublin", n, rating=1) for n in range(30)]
+    (label,) = sift([*thumbs, judged("Dublin", 30, rating=-1)], corpus(), rules(free_key_rows=1)).labels
+    assert label.quality == pytest.approx(1 - RULES.thumb_trust)
+
+
+def test_a_question_that_all_ask_is_found_soon() -> None:
+    """It is compared with itself once, not with each time that it was asked: that took hours."""
+    asked = NearQuestions((), 0.8)
+    for n in range(20_000):
+        assert asked.find("When does the shop close?", "en") == ("0" if n else None)
+        asked.add(str(n), "When does the SHOP close", "en")
+    assert asked.find("When does the shop really close?", "en") == "0"
 
 
 def test_personal_data_in_an_answer_drops_the_row_and_in_a_question_leaves_a_placeholder() -> None:

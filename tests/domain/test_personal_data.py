@@ -36,7 +36,13 @@ from palier.domain.personal_data import (
         ("phone", "06/12/34/56/78"),
         ("phone", "(555) 010-9999"),
         ("phone", "+1 555-010-9999"),
+        ("phone", "06\u201112\u201134\u201156\u201178"),
+        ("phone", "+33\u20136\u201312\u201334\u201356\u201378"),
+        ("phone", "０６１２３４５６７８"),
+        ("e-mail", "jean＠example.com"),
         ("iban", "FR76 3000 6000 0112 3456 7890 189"),
+        ("iban", "FR76\u00a03000\u00a06000\u00a00112\u00a03456\u00a07890\u00a0189"),
+        ("card", "4111\u202f1111\u202f1111\u202f1111"),
         ("iban", "DE89370400440532013000"),
         ("card", "4111 1111 1111 1111"),
         ("card", "5500-0000-0000-0004"),
@@ -163,6 +169,14 @@ def test_what_the_documents_say_is_public() -> None:
     assert redact("Is it 01.42.68.53.00, at 12 rue du Canal?", public).removed == ()
     mine = redact("Mine is 06 12 34 56 78, I live at 14 rue du Canal.", public)
     assert mine.text == "Mine is [phone], I live at [address]."
+
+
+def test_a_strangers_address_that_ends_like_the_teams_is_no_public_one() -> None:
+    """Documents may say more of an address behind it, not before it: 2 is not 12."""
+    public = Public(["We are at 12 rue de Paris, 75010 Paris. London: SE1 7HH."])
+    assert redact("I live at 2 rue de Paris.", public).text == "I live at [address]."
+    assert redact("My postcode is E1 7HH.", public).text == "My postcode is [address]."
+    assert redact("Is it at 12 rue de Paris?", public).removed == ()
 
 
 def test_names_are_not_found() -> None:

@@ -24,6 +24,13 @@ def test_only_whole_words_are_occurrences() -> None:
     assert occurrences("anything", "  ") == ()
 
 
+def test_marks_alone_are_no_words() -> None:
+    """They are looked for nowhere: over a blank to be filled in they could be laid in countless ways."""
+    assert occurrences("Name: " + "_" * 60 + " signed", "_ " * 30 + "x") == ()
+    assert occurrences("a * b", "a * b") == ((0, 5),)
+    assert occurrences("anything", "** _") == ()
+
+
 @pytest.mark.parametrize(
     ("text", "first", "last", "quote"),
     [

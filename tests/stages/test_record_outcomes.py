@@ -12,7 +12,7 @@ from bench.replay_endpoint import Endpoint, PriceList, recording_of, run_endpoin
 from palier.adapters.outcome_recorder import rung_fingerprint, turns_of
 from palier.adapters.workspace import Workspace, read_json, read_jsonl, write_json, write_jsonl
 from palier.domain.answering import Turn
-from palier.errors import InputError, ParamsError
+from palier.errors import InputError, NotReadyError, ParamsError
 from palier.params import Params, load_params, parse_params
 from palier.settings import Settings, repository_root
 from palier.stages import package_release, record_outcomes
@@ -143,6 +143,19 @@ def test_conversations_are_written_down_with_the_questions(
     assert turns_of(history["en-2"]) == ()
 
 
+def test_without_a_golden_question_to_ask_the_split_that_is_missing_is_named(
+    endpoint: Endpoint, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Training questions alone are none: nobody is asked, and nothing is written."""
+    rows = read_jsonl(workspace.corpus / "golden.jsonl", "version-documents")
+    for left in ([row | {"split": "train"} for row in rows], []):
+        write_jsonl(workspace.corpus / "golden.jsonl", left)
+        with pytest.raises(NotReadyError, match="No golden question is left: mark some `split: validation`"):
+            record_outcomes.run(params_of(), workspace.root, settings_of(tmp_path, endpoint), no_progress)
+    assert endpoint.charges == []
+    assert not workspace.outcomes.exists()
+
+
 def test_a_reader_that_withholds_more_is_asked_again(tmp_path: Path) -> None:
     """What a reader said is remembered by its weights and by its config, where its threshold stands."""
     params, place = load_params(repository_root() / "params.yaml"), Workspace(tmp_path)
@@ -165,6 +178,20 @@ def test_recorded_outcomes_are_taken_without_asking_anybody(workspace: Workspace
     rows = pd.read_parquet(workspace.outcomes / "outcomes.parquet")
     assert set(rows["cost_nanousd"]) == {1000}
     assert set(rows["labelled_by"]) == {"gold"}
+
+
+def test_recorded_questions_that_are_left_out_are_told(workspace: Workspace, tmp_path: Path) -> None:
+    """One outcome is missing, so its question teaches nothing."""
+    said, asked = recorded()
+    seen: list[str] = []
+    result = record_outcomes.run(
+        params_of(**write_recorded(workspace, said[1:], asked)),
+        workspace.root,
+        settings_of(tmp_path),
+        lambda _done, _total, what: seen.append(what),
+    )
+    assert result.n_questions == 23
+    assert "1 recorded questions left out: not every rung has an outcome of them" in seen
 
 
 def test_a_missing_label_without_a_judge_is_an_error_that_names_the_remedy(
@@ -208,6 +235,7 @@ def test_a_judge_labels_what_has_no_label_and_its_agreement_with_gold_is_told(
     assert labelled["correct"] < 0.2, "it disagrees with the reference, and such answers are wrong where gold is known"
     assert labelled["correct_low"] <= labelled["correct"] <= labelled["correct_high"]
     told = read_json(workspace.outcomes / "rungs.json", "record-outcomes")["judge"]
+    assert told["n"] == 20, "each is paid for: no more than check_questions"
     assert told["agreement"] == 1.0
     assert told["low"] < 1.0
     assert told["consistent"] == 1.0

@@ -1,6 +1,7 @@
 """The scorer's stage: heads hear cheaper rungs, and the guard bears the golden questions."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,13 @@ from palier.adapters.evaluation.answer_measures import Sampling
 from palier.adapters.evaluation.scorer_measures import learning_curve
 from palier.adapters.golden_guard import raise_thresholds
 from palier.adapters.scorer_training import MIN_ROWS
+from palier.adapters.workspace import Workspace
 from palier.domain.guarding import TOPIC, GuardWeights
 from palier.domain.scoring import ALL_FEATURES, ANY_RUNG, FEATURES, as_outsider
 from palier.errors import NotReadyError
 from palier.params import Params, load_params
 from palier.settings import repository_root
+from palier.stages import train_scorer
 from palier.stages.train_scorer import fit_scorer, predict_scores, vectors_of
 
 
@@ -103,6 +106,17 @@ def test_outcomes_of_an_older_version_are_refused_with_the_remedy():
     table["features"] = [[0.0, 1.0]] * len(table)
     with pytest.raises(NotReadyError, match="record-outcomes"):
         vectors_of(table, heard=True)
+
+
+def test_without_a_validation_question_the_remedy_is_named(tmp_path: Path):
+    place = Workspace(tmp_path)
+    place.outcomes.mkdir(parents=True)
+    table = outcomes(2)
+    table.drop(columns="lang").to_parquet(place.outcomes / "outcomes.parquet")
+    asked = table[["query_id", "lang"]].drop_duplicates().assign(split="test", document_id="en/menu")
+    asked.to_parquet(place.outcomes / "queries.parquet")
+    with pytest.raises(NotReadyError, match=r"no validation question.*`split: validation`"):
+        train_scorer.run(params_without_starter(), tmp_path, lambda *_: None)
 
 
 def test_thresholds_rise_until_golden_questions_pass_and_never_fall():

@@ -10,9 +10,9 @@ from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_reader import ReaderConfig
 from palier.adapters.reader_export import export_reader
 from palier.adapters.torch_reader import bare_reader
-from palier.adapters.workspace import Workspace, read_json
+from palier.adapters.workspace import Workspace, read_json, read_jsonl, write_jsonl
 from palier.adapters.writer_rung import WRITER_FILE, LlamaCpp, read_writer_config, tuned_writer
-from palier.errors import NotReadyError
+from palier.errors import DataGateError, NotReadyError
 from palier.params import Params, load_params
 from palier.settings import repository_root
 from palier.stages import train_writer
@@ -67,3 +67,11 @@ def test_without_a_starter_and_epochs_the_base_is_taken_as_it_comes(tmp_path: Pa
 def test_a_training_without_a_corpus_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match="palier version-documents"):
         train_writer.run(tiny_params(), tmp_path, lambda *_: None)
+
+
+def test_without_an_exam_nothing_is_trained(workspace: Path) -> None:
+    """What was learnt would be kept, and rounded as far as can be, unseen."""
+    golden = Workspace(workspace).corpus / "golden.jsonl"
+    write_jsonl(golden, [row | {"split": "train"} for row in read_jsonl(golden, "version-documents")])
+    with pytest.raises(DataGateError, match="No golden question has `split: validation`"):
+        train_writer.run(tiny_params(), workspace, lambda *_: None)

@@ -52,6 +52,7 @@ def read_recorded(outcomes: Path, queries: Path, ladder: LadderParams) -> Record
     said = _table(outcomes, ("query_id", "model", "answer", "cost_usd"))
     said = said.assign(rung=said["model"].map(_rung_of(ladder)), query_id=said["query_id"].astype(str))
     said = said[said["rung"].notna()]
+    _check(asked, said)
     if said.duplicated(["query_id", "rung"]).any():
         raise InputError(f"{outcomes.name} holds two outcomes of one model for one question: keep one.")
     rungs = tuple(name for name in ladder.rungs if name in set(said["rung"]))
@@ -74,6 +75,19 @@ def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if missing:
         raise InputError(f"{path.name} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
     return table
+
+
+def _check(asked: pd.DataFrame, said: pd.DataFrame) -> None:
+    """Raises InputError for values that would be taken for something else, rather than to guess what was meant."""
+    splits = sorted({str(name) for name in asked["split"].dropna()} - set(_SPLITS)) if "split" in asked else []
+    if splits:
+        raise InputError(
+            f"`split` is {', '.join(splits)} in some queries: name it {', '.join(_SPLITS)}, or leave it out."
+        )
+    if not said["cost_usd"].between(0.0, float("inf"), inclusive="left").all():
+        raise InputError("`cost_usd` is missing or below 0 in some outcomes: say in USD what each answer cost.")
+    if "correct" in said and not said["correct"].dropna().between(0.0, 1.0).all():
+        raise InputError("`correct` lies outside 0..1 in some outcomes: divide percentages by 100.")
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -114,7 +128,8 @@ def _drawn_split(digest: str) -> str:
 
 
 def _outcome(item: AskedQuestion, row: Mapping[str, Any]) -> RecordedOutcome:
-    text, _ = read_reply(str(row["answer"] or ""), ())
+    said = "" if pd.isna(row["answer"]) else str(row["answer"])  # pandas says nan where nothing was said
+    text, _ = read_reply(said, ())
     latency = row.get("latency_ms")
     answer = RungAnswer(
         rung=str(row["rung"]),

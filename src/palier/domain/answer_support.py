@@ -7,7 +7,7 @@ nothing of who said it. The price: an answer that says the right thing in other 
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from palier.domain.documents import Lang, Passage
@@ -81,20 +81,28 @@ def _best_window(line: str, lang: Lang, wanted: Counter[str]) -> tuple[float, in
     """F1 and bounds of the best window of one line; the figures in it are those of the answer."""
     tokens = [(match.start(), match.end(), normal(match[0], lang).split()) for match in _TOKEN.finditer(line)]
     edges = [i for i, (_, _, words) in enumerate(tokens) if any(word in wanted for word in words)]
+    said = [words for _, _, words in tokens]
     best: tuple[float, int, int] | None = None
     for at, first in enumerate(edges):
-        for last in edges[at:]:
-            f1 = _f1([word for _, _, words in tokens[first : last + 1] for word in words], wanted)
+        for f1, last in _windows(said, edges[at:], wanted):
             if f1 and (best is None or f1 > best[0]):
                 best = (f1, tokens[first][0], tokens[last][1])
     return best
 
 
-def _f1(said: Sequence[str], wanted: Counter[str]) -> float:
-    if figures(said) != figures(wanted):
-        return 0.0
-    shared = sum((Counter(said) & wanted).values())
-    return 2 * shared / (len(said) + wanted.total())
+def _windows(said: Sequence[Sequence[str]], edges: Sequence[int], wanted: Counter[str]) -> Iterator[tuple[float, int]]:
+    """(F1, last token) of the windows from the first of ``edges`` to each of them, 0 where the figures differ; a word
+    is counted once for all of them.
+    """
+    counts: Counter[str] = Counter()
+    found: set[str] = set()
+    n_said, n_shared, n_wanted, asked = 0, 0, wanted.total(), figures(wanted)
+    for begin, last in zip([edges[0], *(edge + 1 for edge in edges)], edges, strict=False):
+        for word in (word for words in said[begin : last + 1] for word in words):
+            counts[word] += 1
+            n_said, n_shared = n_said + 1, n_shared + (counts[word] <= wanted[word])
+        found |= figures(word for words in said[begin : last + 1] for word in words)
+        yield (2 * n_shared / (n_said + n_wanted) if found == asked else 0.0), last
 
 
 def _lines(text: str) -> Iterable[tuple[int, int]]:

@@ -10,9 +10,15 @@ Floats = NDArray[np.float64]
 
 
 def score_bins(scores: Floats) -> list[NDArray[np.int64]]:
-    """Row numbers by rising score, in bins of equal count: ten, or as many as have ten rows each, or one."""
+    """Row numbers by rising score, in bins of equal count: ten, or as many as have ten rows each, or one.
+
+    Equal scores are in one bin, or the order of the rows would be taken for an error: bins may be larger, and fewer.
+    """
     n_bins = min(N_BINS, max(1, len(scores) // ROWS_PER_BIN))
-    parts = np.array_split(np.argsort(scores, kind="stable"), n_bins)
+    order = np.argsort(scores, kind="stable")
+    ends = np.cumsum([len(part) for part in np.array_split(order, n_bins)])[:-1]
+    rising = scores[order]
+    parts = np.split(order, np.unique(np.searchsorted(rising, rising[ends - 1], side="right")))
     return [rows for rows in parts if len(rows)]
 
 

@@ -254,6 +254,7 @@ def _in(example: FeedbackExample, split: Literal["train", "validation", "test"])
 def _believed(claims: Sequence[_Claim], rules: CollectFeedbackParams, dropped: Counter[str]) -> list[FeedbackExample]:
     """One example for each question on which people agree, within the caps of the keys."""
     chosen: list[_Claim] = []
+    n_said = Counter(claim.key_id for claim in claims)
     for group in one_question_each(claims, rules.near):
         agreed = elected(group)
         in_favour = sum(claim.voice > 0 for claim in group)
@@ -269,7 +270,10 @@ def _believed(claims: Sequence[_Claim], rules: CollectFeedbackParams, dropped: C
         dropped["outvoted"] += in_favour - n_alike
         best = max(agreed, key=lambda claim: claim.source == "correction")
         assert best.example is not None
-        chosen.append(replace(best, example=best.example.model_copy(update={"n_keys": len(agreed)})))
+        # Of several keys, it counts for the one that says least: a busy key takes nothing from the others' share.
+        quietest = min(agreed, key=lambda claim: n_said[claim.key_id]).key_id
+        example = best.example.model_copy(update={"n_keys": len(agreed)})
+        chosen.append(replace(best, key_id=quietest, example=example))
     kept = capped(chosen, _cap(rules), lambda claim: claim.key_id, lambda claim: claim.claim_id)
     dropped["more than the key's share"] += len(chosen) - len(kept)
     for reason in [reason for reason, n in dropped.items() if not n]:
@@ -279,12 +283,18 @@ def _believed(claims: Sequence[_Claim], rules: CollectFeedbackParams, dropped: C
 
 def _labels(labels: Sequence[tuple[str, AnswerLabel]], rules: CollectFeedbackParams) -> list[AnswerLabel]:
     """One label for each rung's answer to a question: the mean over keys, each key's last word counting once."""
-    latest: dict[tuple[str, ...], dict[str, AnswerLabel]] = {}
-    kept = capped(labels, _cap(rules), lambda pair: pair[0], lambda pair: pair[1].id)
-    for key_id, label in kept:
-        about = (label.rung, label.lang, normal(label.question, label.lang), normal(label.answer, label.lang))
-        latest.setdefault(about, {})[key_id] = label
-    return [_mean(list(of_key.values())) for of_key in latest.values()]
+    latest = {(key_id, _about(label)): (key_id, label) for key_id, label in labels}
+    # Only then: a cap over all words would forget some last ones for earlier ones, and count repeats as labels.
+    kept = capped(list(latest.values()), _cap(rules), lambda pair: pair[0], lambda pair: pair[1].id)
+    alike: dict[tuple[str, ...], list[AnswerLabel]] = {}
+    for _, label in kept:
+        alike.setdefault(_about(label), []).append(label)
+    return [_mean(of_keys) for of_keys in alike.values()]
+
+
+def _about(label: AnswerLabel) -> tuple[str, ...]:
+    """What a label judges: this answer of this rung to this question, however it is written."""
+    return label.rung, label.lang, normal(label.question, label.lang), normal(label.answer, label.lang)
 
 
 def _mean(labels: Sequence[AnswerLabel]) -> AnswerLabel:

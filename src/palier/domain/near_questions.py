@@ -26,14 +26,22 @@ class NearQuestions:
         self._keys: list[str] = []
         self._words: list[frozenset[str]] = []
         self._holders: dict[tuple[Lang, str], list[int]] = {}
-        rows = [(key, words_of(text, lang), lang) for key, text, lang in questions]
-        self._counts = Counter(word for _, words, _ in rows for word in words)
-        for key, words, lang in rows:
-            self._add(key, words, lang)
+        self._exact: dict[tuple[Lang, frozenset[str]], str] = {}
+        self._counts: Counter[str] = Counter()
+        for key, text, lang in questions:
+            self.add(key, text, lang)
 
     def add(self, key: str, text: str, lang: Lang) -> None:
-        """One question more."""
-        self._add(key, words_of(text, lang), lang)
+        """One question more; of several with the same words the first counts, so asking one often costs nothing."""
+        words = words_of(text, lang)
+        if (lang, words) in self._exact:
+            return
+        self._exact[lang, words] = key
+        self._counts.update(words)
+        self._keys.append(key)
+        self._words.append(words)
+        for word in words:
+            self._holders.setdefault((lang, word), []).append(len(self._keys) - 1)
 
     def find(self, text: str, lang: Lang, *, same_figures: bool = False) -> str | None:
         """The key of the likest question, the earlier of equals; None when none is near.
@@ -41,6 +49,8 @@ class NearQuestions:
         With ``same_figures``, only one that names the same numbers: two prices asked for are two questions.
         """
         words = words_of(text, lang)
+        if (exact := self._exact.get((lang, words))) is not None:
+            return exact
         candidates = {place for word in self._prefix(words) for place in self._holders.get((lang, word), ())}
         likes = [(-_likeness(words, self._words[place]), place) for place in candidates]
         fit = [
@@ -49,12 +59,6 @@ class NearQuestions:
             if -unlike >= self._near and not (same_figures and figures(words) != figures(self._words[place]))
         ]
         return self._keys[min(fit)[1]] if fit else None
-
-    def _add(self, key: str, words: frozenset[str], lang: Lang) -> None:
-        self._keys.append(key)
-        self._words.append(words)
-        for word in words:
-            self._holders.setdefault((lang, word), []).append(len(self._keys) - 1)
 
     def _prefix(self, words: frozenset[str]) -> Sequence[str]:
         """So many of the rarest words that any set which is near shares one of them."""

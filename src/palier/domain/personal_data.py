@@ -63,6 +63,15 @@ _ADDRESSES = (
     ),
 )
 _BLANK = "\0"  # of no pattern, as the brackets of a placeholder
+_AS_TYPED = str.maketrans(  # one character for one, so that places stay: what word processors and web pages put there
+    {
+        **dict.fromkeys(
+            "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "
+        ),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
+        **{wide: chr(ord(wide) - 0xFEE0) for wide in map(chr, range(0xFF01, 0xFF5F))},
+    }
+)
 _PLACEHOLDER = re.compile(r"\[(?:e-mail|iban|card|social security number|ip address|phone|address)\]")
 
 
@@ -94,9 +103,13 @@ class Public:
                 self._values.setdefault(found.kind, set()).add(found.value)
 
     def __contains__(self, found: Found) -> bool:
-        """Addresses also when the documents say more of them (the town); all else must be the same."""
+        """Addresses also when the documents say more of them (the town); all else must be the same.
+
+        More behind them: the team's "12 rue de Paris" does not make a stranger's "2 rue de Paris" public.
+        """
         known = self._values.get(found.kind, set())
-        return found.value in known or (found.kind == "address" and any(found.value in value for value in known))
+        is_address = found.kind == "address"
+        return found.value in known or (is_address and any(value.startswith(found.value) for value in known))
 
 
 def redact(text: str, public: Public | None = None) -> Redacted:
@@ -124,12 +137,13 @@ def find_personal_data(text: str) -> list[Found]:
     What touches a find is looked at once more without it, as it will stand beside a placeholder.
     """
     found: list[Found] = []
-    left, before = text, ""
+    typed = left = text.translate(_AS_TYPED)
+    before = ""
     while left != before:
         before = left
         for kind, finder in _FINDERS:
             spans = list(finder(left))
-            found += [Found(kind, start, end, _bare(text[start:end])) for start, end in spans]
+            found += [Found(kind, start, end, _bare(typed[start:end])) for start, end in spans]
             left = _blanked(left, spans)
     return sorted(found, key=lambda one: one.start)
 

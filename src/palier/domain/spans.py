@@ -22,8 +22,11 @@ ITEMS = "; "
 
 
 def occurrences(text: str, answer: str) -> tuple[tuple[int, int], ...]:
-    """All (start, end) of ``answer`` in ``text`` as whole words; case, emphasis marks and line ends aside."""
-    words = answer.split()
+    """All (start, end) of ``answer`` in ``text`` as whole words; case, emphasis marks and line ends aside.
+
+    Marks that stand alone are none of the words: "_ _ _" could be laid over a blank to be filled in in countless ways.
+    """
+    words = [word for word in answer.split() if word.strip("*_`")]
     if not words:
         return ()
     pattern = r"[\s*_`]+".join(re.escape(word) for word in words)

@@ -179,6 +179,8 @@ def _take(
             "let the rungs be asked (`recorded: null`)."
         )
     found = read_recorded(workspace.root / files.outcomes, workspace.root / files.queries, params.ladder)
+    if found.n_left_out:
+        progress(1, 1, f"{found.n_left_out} recorded questions left out: not every rung has an outcome of them")
     labels, judged = _labels(params, workspace, settings, found)
     verifier = cross_encoder_in(workspace.verifier)
     rows = []
@@ -215,7 +217,8 @@ def _labels(
     judge = Judge(heavy_client(asked.provider, settings), asked, workspace.cache / "outcomes" / "judge.jsonl")
     references = _references(found)
     known = [one for one in found.outcomes if one.correct is not None and one.item.row["id"] in references]
-    checked = known[:: max(1, len(known) // asked.check_questions)] if asked.check_questions else []
+    n_checked = min(asked.check_questions, len(known))  # each is paid for: no more than that
+    checked = [known[place * len(known) // n_checked] for place in range(n_checked)]
     verdicts = judge.compare_all([_pair(one, references) for one in [*checked, *unknown]])
     golden = [one.correct for one in checked if one.correct is not None]
     judged = [(verdict.votes, gold) for verdict, gold in zip(verdicts, golden, strict=False)]

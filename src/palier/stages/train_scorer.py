@@ -61,6 +61,11 @@ def run(params: Params, root: Path, progress: Callable[[int, int, str], None]) -
     workspace = Workspace(root)
     table = load_outcomes(workspace)
     validation = table[table["split"] == "validation"].reset_index(drop=True)
+    if validation.empty:
+        raise NotReadyError(
+            "The outcomes hold no validation question, and the scorer learns from no others: mark golden questions "
+            "`split: validation`, then `palier version-documents` and `palier record-outcomes`."
+        )
     labels = read_label_rows(workspace.outcomes, params.train_scorer.thumb_weight)
     weights = fit_scorer(pd.concat([validation, labels]), params)
     learnt = _learn_beliefs(params, workspace, table, progress)

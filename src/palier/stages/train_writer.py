@@ -76,7 +76,7 @@ def run(params: Params, root: Path, progress: Progress) -> TrainWriterResult:
     a starter nor epochs are asked for).
 
     Raises NotReadyError before `version-documents` (and `train-reader`, to tune), DataGateError when no training
-    question has an answer in its gold passage.
+    question has an answer in its gold passage, or there is no validation question.
     """
     workspace, section = Workspace(root), params.train_writer
     folder = workspace.writer.with_name(".writer.partial")
@@ -117,6 +117,12 @@ def export_starter(base: str, starter: Path, folder: Path) -> None:
 def _tuned(params: Params, workspace: Workspace, folder: Path, progress: Progress) -> TrainWriterResult:
     section = params.train_writer
     passages, golden = load_corpus(workspace)
+    held = [row for row in golden if row.split == "validation"]
+    if not held:
+        raise DataGateError(
+            "No golden question has `split: validation`, and they choose whether what the writer learns is kept: mark "
+            "some, and run `palier version-documents` again."
+        )
     lookalikes, reader = Lookalikes(list(passages.values())), OnnxReader(workspace.reader)
     gguf = gguf_of(resolve(section.base))
     starter = resolve(section.starter) if section.starter else None
@@ -129,7 +135,7 @@ def _tuned(params: Params, workspace: Workspace, folder: Path, progress: Progres
         progress(n, len(train_rows), "training questions, the reader points to their evidence")
     rows = _tokenized(tasks, gguf)
     examiner = _Examiner(reader, passages, lookalikes, section.evidence_words, section.exam_questions)
-    exam = examiner.tasks([row for row in golden if row.split == "validation"])
+    exam = examiner.tasks(held)
     before = starter_change(starter)
     base = load_base(gguf, before)
     model = with_lora(copy.deepcopy(base), section.lora_rank, params.seed)

@@ -152,6 +152,7 @@ def test_too_little_to_learn_from_is_said() -> None:
     outcomes = sums(300)
     assert why_not_learnt(outcomes) is None
     assert f"at least {MIN_QUESTIONS}" in str(why_not_learnt(sums(100)))
+    assert "one document" in str(why_not_learnt(outcomes.assign(document_id="en/menu")))
     assert "one rung" in str(why_not_learnt(outcomes.query("model == 'small'")))
     assert "1 outcomes are missing" in str(why_not_learnt(outcomes.iloc[1:]))
 

@@ -38,9 +38,12 @@ class BeliefTables:
 def why_not_learnt(table: pd.DataFrame) -> str | None:
     """Why these outcomes are not enough to learn beliefs from; None when they are."""
     n_rungs, n_queries = table["model"].nunique(), table["query_id"].nunique()
-    n_taught = table.loc[table["split"] == "validation", "query_id"].nunique()
+    taught = table[table["split"] == "validation"]
+    n_taught = taught["query_id"].nunique()
     if n_taught < MIN_QUESTIONS:
         return f"{n_taught} validation questions, at least {MIN_QUESTIONS} are needed"
+    if taught["document_id"].nunique() < 2:
+        return "all validation questions are of one document, and none is judged by what has seen its own"
     if n_rungs < 2:
         return "one rung has nothing to be compared with"
     if len(table) != n_rungs * n_queries:
