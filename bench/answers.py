@@ -18,7 +18,7 @@ scorer learns from few rows.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from sklearn.metrics import roc_auc_score
 from bench.answer_choices import scan_retrieval_weights
 from bench.answer_rungs import MeasuredWriter, readers_of, rungs_of, untuned_writer, with_rungs
 from bench.exported_models import exported_encoder, exported_reader, exported_verifier, served_reranker
-from bench.report import Metric, QaRow, Report, every, metric, percentile, read_qa
+from bench.report import Metric, QaRow, Report, TitlesAsked, check_titles, every, metric, on_titles, percentile, read_qa
 from bench.retrieval import temporary_index
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.evaluation.answer_measures import Sampling
@@ -46,7 +46,6 @@ from palier.domain.documents import Lang, Passage
 from palier.domain.money import usd
 from palier.domain.scoring import Verifier, features
 from palier.domain.text_metrics import best_exact_match, best_f1, no_answer_f1
-from palier.domain.title_split import Split, title_split
 from palier.errors import InputError
 from palier.params import Params, load_params
 from palier.settings import repository_root
@@ -85,7 +84,7 @@ def run(
     search_url: str,
     reader_folder: Path | None = None,
     max_questions: int | None = None,
-    asked_titles: Split | Literal["all"] = "all",
+    asked_titles: TitlesAsked = "all",
     rungs: Sequence[str] = (),
     seed: int = 7,
 ) -> dict[str, Any]:
@@ -93,8 +92,7 @@ def run(
 
     Raises InputError for files without a usable row, for a split of titles or a rung that does not exist.
     """
-    if asked_titles not in ("all", *get_args(Split)):
-        raise InputError(f"No split {asked_titles!r} of titles. There are: all, {', '.join(get_args(Split))}.")
+    check_titles(asked_titles)
     params = with_rungs(load_params(repository_root() / "params.yaml"), rungs)
     reader_folder = reader_folder or exported_reader(params)
     section = params.train_encoder
@@ -136,20 +134,11 @@ def _read(data: Sequence[Path], lang: str | None, report: Report) -> list[QaRow]
     return rows
 
 
-def _sample(rows: Sequence[QaRow], n: int | None, asked_titles: str, rng: np.random.Generator) -> list[QaRow]:
+def _sample(rows: Sequence[QaRow], n: int | None, asked_titles: TitlesAsked, rng: np.random.Generator) -> list[QaRow]:
     """The rows that are asked: with a question, and answers unless unanswerable; ``n`` of them, in their order."""
-    usable = [
-        row
-        for row in rows
-        if row.question.strip()
-        and bool(row.answers) == row.answerable
-        and asked_titles in ("all", title_split(row.title))
-    ]
+    usable = [row for row in on_titles(rows, asked_titles) if bool(row.answers) == row.answerable]
     if not usable:
-        raise InputError(
-            f"No row on {asked_titles} titles has a question with answers, or one that is not answerable: nothing to "
-            "measure."
-        )
+        raise InputError("No row has a question with answers, or one that is not answerable: nothing to measure.")
     if n is None or n >= len(usable):
         return usable
     return [usable[i] for i in sorted(rng.choice(len(usable), size=n, replace=False))]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.exported_models import exported_encoder, exported_guard_classifier
-from bench.report import QaRow, Report, metric, percentile, read_qa, tell
+from bench.report import QaRow, Report, TitlesAsked, metric, on_titles, percentile, read_qa, tell
 from palier.adapters.catalogue import load_catalogue, resolve, sha256_file
 from palier.adapters.golden_guard import GUARD_FILE, STARTER
 from palier.adapters.guard_training import Example, read_examples
@@ -29,9 +29,7 @@ from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage, sha256_text
 from palier.domain.guarding import ATTACKS, HONEST, LANGUAGES, Guard, GuardWeights
 from palier.domain.scoring import TextEncoder
-from palier.domain.title_split import title_split
 from palier.domain.words import without_accents
-from palier.errors import InputError
 from palier.params import load_params
 from palier.settings import repository_root
 
@@ -53,10 +51,17 @@ POOL_PASSAGES = 25
 Judge = Callable[[Question, Sequence[Any]], str | None]
 
 
-def run(data: Sequence[Path], out: Path, *, max_questions: int | None = 400, seed: int = 7) -> dict[str, Any]:
+def run(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    max_questions: int | None = 400,
+    asked_titles: TitlesAsked = "test",
+    seed: int = 7,
+) -> dict[str, Any]:
     """Measure, write ``out`` and return what it holds; ``max_questions`` of each language are honest public ones.
 
-    Raises InputError for files without a question of a test article.
+    Raises InputError for files without a question about an article of ``asked_titles``.
     """
     params = load_params(repository_root() / "params.yaml")
     section, weight = params.train_encoder, params.retrieval.dense_weight
@@ -65,10 +70,16 @@ def run(data: Sequence[Path], out: Path, *, max_questions: int | None = 400, see
     weights = GuardWeights.model_validate_json(path.read_text(encoding="utf-8"))
     rng = np.random.default_rng(seed)
     thresholds = {"attack": dict(weights.attack_threshold), "topic": dict(weights.topic_threshold)}
-    told = {"max_questions": max_questions, "seed": seed, "guard_sha256": sha256_file(path), "thresholds": thresholds}
+    told = {
+        "max_questions": max_questions,
+        "asked_titles": asked_titles,
+        "seed": seed,
+        "guard_sha256": sha256_file(path),
+        "thresholds": thresholds,
+    }
     told["starter_files"] = dict(load_catalogue()[STARTER].files)
     report = Report("guard", told)
-    rows = _read(data, report)
+    rows = _read(data, report, asked_titles)
     examples = read_examples(repository_root() / "models" / "guard_examples" / "unseen", rng)
     guard = Guard(weights, encoder, exported_guard_classifier() if weights.classifier else None)
     results: dict[str, Any] = {
@@ -79,18 +90,13 @@ def run(data: Sequence[Path], out: Path, *, max_questions: int | None = 400, see
     return report.write(out, results)
 
 
-def _read(data: Sequence[Path], report: Report) -> list[QaRow]:
+def _read(data: Sequence[Path], report: Report, asked_titles: str) -> list[QaRow]:
     rows = []
     for path in data:
         read = read_qa(path)
         report.add_data(path, len(read))
-        rows += [row for row in read if row.question.strip() and title_split(row.title) == "test"]
-    if not rows:
-        raise InputError(
-            "No row asks about a test article, which 7 % of titles are by their hash (see palier.domain.title_split): "
-            "nothing to measure. Give files with more articles."
-        )
-    return rows
+        rows += read
+    return on_titles(rows, asked_titles)
 
 
 def _guarded(guard: Guard) -> Judge:

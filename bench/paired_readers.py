@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.report import QaRow, Report, every, metric, read_qa
+from bench.report import QaRow, Report, TitlesAsked, every, metric, on_titles, read_qa
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.qa_rows import passage_of
 from palier.adapters.reader_rung import ReaderRung
 from palier.domain.answering import Hit, Question, RungAnswer
 from palier.domain.text_metrics import best_f1
-from palier.domain.title_split import Split, title_split
 from palier.errors import InputError
 
 
@@ -33,33 +32,34 @@ class Exercise:
 
 
 def read_gold(
-    data: Sequence[Path], report: Report, split: Split, n: int | None, rng: np.random.Generator
+    data: Sequence[Path], report: Report, asked_titles: TitlesAsked, n: int | None, rng: np.random.Generator
 ) -> list[Exercise]:
-    """`gold_exercises` of the files ``data``, which ``report`` will name; raises InputError where there are none."""
+    """`gold_exercises` of the files ``data``, which ``report`` will name."""
     rows: list[QaRow] = []
     for path in data:
         read = read_qa(path)
         report.add_data(path, len(read))
         rows += read
-    exercises = gold_exercises(rows, split, n, rng)
-    if not exercises:
-        raise InputError(
-            f"No row asks about a {split} article (see palier.domain.title_split: 7 % of titles are test, 6 % "
-            "validation, by their hash). Give files with more articles, or another split (--titles)."
-        )
-    return exercises
+    return gold_exercises(rows, asked_titles, n, rng)
 
 
-def gold_exercises(rows: Sequence[QaRow], split: str, n: int | None, rng: np.random.Generator) -> list[Exercise]:
-    """Up to ``n`` questions of each language on articles of ``split``, each beside its own passage."""
+def gold_exercises(
+    rows: Sequence[QaRow], asked_titles: TitlesAsked, n: int | None, rng: np.random.Generator
+) -> list[Exercise]:
+    """Up to ``n`` questions of each language on articles of ``asked_titles``, each beside its own passage.
+
+    Raises InputError where there is none.
+    """
+    asked = [row for row in on_titles(rows, asked_titles) if bool(row.answers) == row.answerable]
     found = []
     for lang in ("en", "fr"):
-        own = [row for row in rows if row.lang == lang and row.question.strip() and title_split(row.title) == split]
-        own = [row for row in own if bool(row.answers) == row.answerable]
+        own = [row for row in asked if row.lang == lang]
         for place in sorted(rng.permutation(len(own))[:n].tolist()):
             passage = passage_of(own[place])
             question = Question(own[place].question, passage.lang)
             found.append(Exercise(question, (Hit(passage, 1.0),), own[place].answers))
+    if not found:
+        raise InputError("No row in English or French has answers, or none and says so (`answerable`).")
     return found
 
 

@@ -26,10 +26,9 @@ import numpy as np
 
 from bench.exported_models import exported_reader
 from bench.paired_readers import answers_of, compared, read_gold
-from bench.report import Report, tell
+from bench.report import Report, TitlesAsked, tell
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_reader import MODEL, OnnxReader
-from palier.domain.title_split import Split
 from palier.errors import InputError
 from palier.params import Params, load_params
 from palier.settings import repository_root
@@ -43,7 +42,7 @@ def run(
     *,
     other_reader: Path | None,
     max_questions: int | None = 300,
-    asked_titles: Split = "test",
+    asked_titles: TitlesAsked = "test",
     seed: int = 7,
 ) -> dict[str, Any]:
     """Measure, write ``out`` and return what it holds; ``max_questions`` of each language are asked.

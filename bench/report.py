@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -22,9 +22,14 @@ from palier.adapters.qa_rows import QaRow as QaRow  # every benchmark on QA file
 from palier.adapters.qa_rows import read_qa as read_qa
 from palier.adapters.workspace import write_json
 from palier.domain.bootstrap import mean_interval
+from palier.domain.title_split import Split, title_split
+from palier.errors import InputError
 from palier.settings import repository_root
 
 Metric = dict[str, float | int | None]
+
+TitlesAsked = Split | Literal["all"]
+"""Articles by the split of their titles; all of them for data that no starter was trained on or chosen by."""
 
 
 def metric(values: Sequence[float], rng: np.random.Generator, samples: int = 1000) -> Metric:
@@ -37,6 +42,25 @@ def metric(values: Sequence[float], rng: np.random.Generator, samples: int = 100
 def percentile(values: Sequence[float], q: float) -> float | None:
     """The ``q``-th percentile, ``q`` in 0..100, to a microsecond if the values are milliseconds."""
     return round(float(np.percentile(values, q)), 3) if len(values) else None
+
+
+def check_titles(asked_titles: str) -> None:
+    """Raises InputError for what is no `TitlesAsked`."""
+    if asked_titles not in ("all", *get_args(Split)):
+        raise InputError(f"No split {asked_titles!r} of titles. There are: all, {', '.join(get_args(Split))}.")
+
+
+def on_titles(rows: Sequence[QaRow], asked_titles: TitlesAsked) -> list[QaRow]:
+    """The rows that ask something about an article of ``asked_titles``; raises InputError where there is none."""
+    check_titles(asked_titles)
+    asked = [row for row in rows if row.question.strip() and asked_titles in ("all", title_split(row.title))]
+    if not asked:
+        raise InputError(
+            f"No row asks about an article of {asked_titles} titles (by their hash 7 % of titles are test, 6 % "
+            "validation: palier.domain.title_split). Give files with more articles, or, for data that no starter was "
+            "trained on, `--titles all`."
+        )
+    return asked
 
 
 class Report:

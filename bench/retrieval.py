@@ -40,7 +40,7 @@ from bench.asked_rankings import (
     tell_losses,
 )
 from bench.exported_models import exported_encoder, exported_reader, exported_reranker
-from bench.report import QaRow, Report, read_qa, tell
+from bench.report import QaRow, Report, TitlesAsked, check_titles, read_qa, tell
 from bench.retrieval_choices import SecondReaders, scan_choices
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.embedding_cache import embed_remembered
@@ -58,7 +58,7 @@ from palier.adapters.search_index import (
 )
 from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage, sha256_text
-from palier.domain.title_split import Split, title_split
+from palier.domain.title_split import title_split
 from palier.errors import InputError
 from palier.params import Params, RetrievalParams, load_params
 from palier.settings import repository_root
@@ -85,15 +85,14 @@ def run(
     lang: str | None = None,
     search_url: str,
     max_questions: int | None = None,
-    asked_titles: Split | None = None,
+    asked_titles: TitlesAsked = "all",
     seed: int = 7,
     encoder_folder: Path | None = None,
     reranker_folder: Path | None = None,
     reader_folder: Path | None = None,
 ) -> dict[str, Any]:
     """Measure, write ``out`` and return what it holds. Raises InputError for files without a usable row."""
-    if asked_titles not in (None, *get_args(Split)):
-        raise InputError(f"No split {asked_titles!r} of titles. There are: {', '.join(get_args(Split))}.")
+    check_titles(asked_titles)
     params = load_params(repository_root() / "params.yaml")
     models = _models(params, encoder_folder, reranker_folder)
     retrieval = _reranking(params.retrieval, models)
@@ -141,11 +140,11 @@ def _reranking(retrieval: RetrievalParams, models: Models) -> RetrievalParams:
 
 
 def prepare(
-    rows: Sequence[QaRow], lang: str | None, asked_titles: Split | None = None
+    rows: Sequence[QaRow], lang: str | None, asked_titles: TitlesAsked = "all"
 ) -> tuple[list[Passage], list[Asked]]:
     """Distinct passages (by title and text) and the answerable questions, of ``lang`` or of both languages.
 
-    With ``asked_titles`` only questions on titles of that split are asked; the passages are those of all titles.
+    Only questions on ``asked_titles`` are asked; the passages are those of all titles.
     """
     rows = [row for row in rows if row.lang == (lang or row.lang)]
     unknown = {row.lang for row in rows} - set(get_args(Lang))
@@ -158,14 +157,13 @@ def prepare(
     for row in rows:
         passage = _passage(row)
         passages.setdefault(passage.passage_id, passage)
-        is_asked = asked_titles is None or title_split(row.title) == asked_titles
+        is_asked = asked_titles in ("all", title_split(row.title))
         if row.question.strip() and row.answerable and is_asked:
             question = Question(row.question, passage.lang)
             entry = asked.setdefault((row.id, row.question), Asked(question, row_id=row.id))
             entry.relevant.add(passage.passage_id)
     if not asked:
-        titles = f" on {asked_titles} titles" if asked_titles else ""
-        raise InputError(f"No row has a question that is answerable{titles}: nothing to measure.")
+        raise InputError(f"No row has a question that is answerable on {asked_titles} titles: nothing to measure.")
     return list(passages.values()), list(asked.values())
 
 

@@ -22,14 +22,13 @@ from sklearn.metrics import roc_auc_score
 
 from bench.paired_readers import Exercise, answers_of, compared, quality_of, read_gold
 from bench.reader_speed import reader_speed
-from bench.report import Report, tell
+from bench.report import Report, TitlesAsked, tell
 from palier.adapters.catalogue import resolve
 from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
 from palier.adapters.onnx_reader import OnnxReader
 from palier.domain.answering import RungAnswer
 from palier.domain.bootstrap import statistic_interval
 from palier.domain.claims import claim_of
-from palier.domain.title_split import Split
 from palier.errors import InputError
 from palier.params import Params, load_params
 from palier.settings import repository_root
@@ -42,7 +41,7 @@ def run(
     out: Path,
     *,
     max_questions: int | None = 200,
-    asked_titles: Split = "test",
+    asked_titles: TitlesAsked = "test",
     seed: int = 7,
 ) -> dict[str, Any]:
     """Measure, write ``out`` and return what it holds; ``max_questions`` of each language are asked.

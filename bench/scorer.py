@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from bench.exported_models import exported_encoder, exported_reader, exported_verifier
-from bench.report import Metric, QaRow, Report, percentile, read_qa, tell
+from bench.report import Metric, QaRow, Report, TitlesAsked, on_titles, percentile, read_qa, tell
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import MODEL, OnnxReader
@@ -38,8 +38,6 @@ from palier.adapters.scorer_rows import ScoredRow, answered_rows
 from palier.adapters.scorer_training import fit_head, fold_of
 from palier.domain.calibration import calibration_error, calibration_error_by_chance
 from palier.domain.scoring import ALL_FEATURES, ANY_RUNG, LogisticHead, ScorerWeights, as_outsider
-from palier.domain.title_split import title_split
-from palier.errors import InputError
 from palier.params import Params, load_params
 from palier.settings import repository_root
 
@@ -58,20 +56,26 @@ def run(
     max_questions: int | None = 250,
     reader_folder: Path | None = None,
     encoder_folder: Path | None = None,
+    asked_titles: TitlesAsked = "test",
     seed: int = 7,
 ) -> dict[str, Any]:
     """Measure, write ``out`` and return what it holds; ``max_questions`` of each file are asked.
 
-    Raises InputError for files without a question of a test article.
+    Raises InputError for a file without a question about an article of ``asked_titles``.
     """
     params = load_params(repository_root() / "params.yaml")
     reader_folder = reader_folder or exported_reader(params)
     section = params.train_encoder
     encoder = OnnxEncoder(encoder_folder or exported_encoder(section.base, section.starter))
     rng = np.random.default_rng(seed)
-    told = {"max_questions": max_questions, "seed": seed, "reader_sha256": sha256_file(reader_folder / MODEL)}
+    told = {
+        "max_questions": max_questions,
+        "asked_titles": asked_titles,
+        "seed": seed,
+        "reader_sha256": sha256_file(reader_folder / MODEL),
+    }
     report = Report("scorer", told)
-    questions = _read(data, max_questions, report, rng)
+    questions = _read(data, max_questions, asked_titles, report, rng)
     recent = RecentVectors(encoder, size=100_000)
     verifier = exported_verifier(params)
     rows = answered_rows(questions, params, OnnxReader(reader_folder), recent, verifier, _tell_progress)
@@ -88,20 +92,15 @@ def _tell_progress(done: int, total: int) -> None:
 
 
 def _read(
-    data: Sequence[Path], max_questions: int | None, report: Report, rng: np.random.Generator
+    data: Sequence[Path], max_questions: int | None, asked_titles: TitlesAsked, report: Report, rng: np.random.Generator
 ) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
     for path in data:
         read = read_qa(path)
         report.add_data(path, len(read))
-        own = [row for row in read if row.question.strip() and title_split(row.title) == "test"]
+        own = on_titles(read, asked_titles)
         drawn = rng.permutation(len(own))[:max_questions]
         found += [_as_mapping(own[i], path.name) for i in sorted(drawn.tolist())]
-    if not found:
-        raise InputError(
-            "No row asks about a test article, which 7 % of titles are by their hash (see palier.domain.title_split): "
-            "nothing to measure. Give files with more articles."
-        )
     return found
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from bench.exported_models import exported_reader
 from bench.paired_readers import Exercise, answers_of, compared, gold_exercises
-from bench.report import QaRow, Report, read_qa, tell
+from bench.report import QaRow, Report, TitlesAsked, read_qa, tell
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.corpus_files import load_corpus
 from palier.adapters.onnx_encoder import OnnxEncoder
@@ -49,7 +49,7 @@ def run(
     *,
     workspaces: Sequence[Path] = (),
     max_questions: int | None = 200,
-    asked_titles: Split = "test",
+    asked_titles: TitlesAsked = "test",
     golden_split: Split = "test",
     seed: int = 7,
 ) -> dict[str, Any]:

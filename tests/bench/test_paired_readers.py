@@ -53,3 +53,4 @@ def test_only_questions_of_the_named_articles_are_exercises_each_beside_its_own_
     assert len(found) == 5
     assert all(title_split(item.hits[0].passage.title) == "test" for item in found)
     assert all(item.answers[0] in item.hits[0].passage.text for item in found)
+    assert len(gold_exercises(rows, "all", None, np.random.default_rng(1))) == 200, "a stranger's file as a whole"

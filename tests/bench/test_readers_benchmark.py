@@ -37,7 +37,7 @@ def test_a_folder_without_a_reader_is_refused(tmp_path: Path) -> None:
 
 
 def test_files_without_a_test_article_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No row asks about a test article"):
+    with pytest.raises(InputError, match="No row asks about an article of test titles"):
         run(
             [write(tmp_path / "a.jsonl", rows_of("train", 3))],
             tmp_path / "o.json",

@@ -45,5 +45,5 @@ def test_speed_is_told_where_passages_are_long_enough(tmp_path: Path) -> None:
 
 
 def test_files_without_a_test_article_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No row asks about a test article"):
+    with pytest.raises(InputError, match="No row asks about an article of test titles"):
         run([write(tmp_path / "a.jsonl", rows_of("train", 3))], tmp_path / "o.json")

@@ -67,7 +67,7 @@ def test_only_test_articles_are_asked_and_the_file_holds_each_scorer_and_the_bro
 @pytest.mark.model
 def test_files_without_a_test_article_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     data = write(tmp_path / "a.jsonl", rows_of("train", 3))
-    with pytest.raises(InputError, match="No row asks about a test article"):
+    with pytest.raises(InputError, match="No row asks about an article of test titles"):
         run([data], tmp_path / "o.json")
     assert not (tmp_path / "o.json").exists()
 

@@ -87,7 +87,7 @@ def bench(
     reader: Annotated[Path | None, typer.Option(help="Another reader's starter folder (readers).")] = None,
     asked_titles: Annotated[
         str | None,
-        typer.Option("--titles", "--asked-titles", help="train, validation or test articles (retrieval, answers, …)."),
+        typer.Option("--titles", "--asked-titles", help="Articles: train, validation, test or all (retrieval, …)."),
     ] = None,
     rungs: Annotated[list[str] | None, typer.Option(help="Only these rungs; repeatable (answers).")] = None,
     workspaces: Annotated[
@@ -127,7 +127,7 @@ def bench(
         "encoder_folder": encoder,
         "reranker_folder": reranker,
         "other_reader": reader,
-        "asked_titles": None if asked_titles == "all" else asked_titles,
+        "asked_titles": asked_titles,
         "rungs": rungs,
         "workspaces": workspaces,
         "epochs": epochs,
