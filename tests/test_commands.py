@@ -23,7 +23,7 @@ from palier.commands.questions import _ask_file, create_key, local_key, revoke_k
 from palier.commands.releases import explain
 from palier.commands.services import down, require_workspace, specs, up
 from palier.commands.stages import WARNINGS_SHOWN, version_documents
-from palier.commands.tour import run_tour, wait_until_ready
+from palier.commands.tour import _first_questions, run_tour, wait_until_ready
 from palier.commands.workspaces import _findings
 from palier.domain.ledger import LedgerRow
 from palier.domain.rollout import ReleaseRef
@@ -199,7 +199,7 @@ def test_a_run_is_refused_while_airflow_works_on_another_workspace(
     first, second = tmp_path / "first", tmp_path / "second"
     monkeypatch.setenv("PALIER_AIRFLOW_PORT", str(port))
     with stand_in("airflow", port, tmp_path, first):
-        with pytest.raises(ServiceError, match=rf"{first}, and {second} .*palier services down airflow"):
+        with pytest.raises(ServiceError, match=rf"{first}, and {second} .*palier services down.*PALIER_STATE_DIR"):
             run_tour(workspace=second)
         assert not second.exists()
         (second / ".dvc").mkdir(parents=True)
@@ -234,3 +234,20 @@ def test_what_is_odd_about_the_documents_is_said(tmp_path: Path, monkeypatch: py
     said = capfd.readouterr().err
     assert said.count("valid from 2026-06-01 until 2026-03-31") == WARNINGS_SHOWN
     assert f"warning: and 2 more, all in {tmp_path / 'data' / 'corpus' / 'manifest.json'}" in said
+
+
+def test_after_a_run_the_owners_own_questions_are_asked(tmp_path: Path) -> None:
+    """The first of each language that has an answer and stands by itself."""
+    rows = [
+        {"lang": "en", "question": "Is there a pool?", "answerable": False},
+        {"lang": "en", "question": "And on Sunday?", "history": [{"role": "user", "content": "When do you open?"}]},
+        {"lang": "en", "question": "When is breakfast?"},
+        {"lang": "en", "question": "When is dinner?"},
+        {"lang": "fr", "question": "À quelle heure fermez-vous ?", "answerable": True},
+    ]
+    (tmp_path / "golden").mkdir()
+    for lang in ("en", "fr"):
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows if row["lang"] == lang]
+        (tmp_path / "golden" / f"{lang}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = _first_questions(Settings(workspace=tmp_path))
+    assert found == ["When is breakfast?", "À quelle heure fermez-vous ?"]

@@ -100,8 +100,9 @@ def require_workspace(settings: Settings) -> None:
         return
     if served is not None and Path(served) != asked:
         raise ServiceError(
-            f"Airflow runs for the workspace {served}, and {asked} is asked for; "
-            f"stop it first with `palier services down airflow`, or go on with `palier run -w {served}`"
+            f"Airflow runs for the workspace {served}, and {asked} is asked for. Stop the services first "
+            "(`palier services down`) and give this workspace a state of its own (PALIER_STATE_DIR), or its releases "
+            f"are judged against the other one's; or go on with `palier run -w {served}`."
         )
 
 

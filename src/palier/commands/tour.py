@@ -30,7 +30,7 @@ app = typer.Typer()
 LOOP = ("version_documents", "rebuild_indexes", "train_models", "release_cascade")
 SECONDS_PER_POLL = 2.0
 START_OF_NEXT_DAG_S = 120.0
-EXAMPLES = (
+EXAMPLES = (  # of the sample documents
     "How long do I have to cancel an order in the app?",
     "Combien de temps ai-je pour annuler une commande dans l'application ?",
 )
@@ -39,7 +39,7 @@ SAMPLE_MARK = ".sample-workspace"
 
 @app.command("run")
 def run_tour(workspace: WorkspaceOption = None) -> None:
-    """Start everything, run the weekly loop through Airflow, release, and answer two questions."""
+    """Start everything, run the weekly loop through Airflow, release, and answer a question in each language."""
     settings = Settings(workspace=workspace or workspace_at_hand(Settings()))
     services.require_workspace(settings)
     started = time.monotonic()
@@ -55,8 +55,8 @@ def run_tour(workspace: WorkspaceOption = None) -> None:
     if Records(settings.database_url).active().rollout is not None:
         say("The second release in shadow, then canary: sample questions are replayed until the gateway decides")
         replay_until_decided(settings)
-    say(f"Done in {time.monotonic() - started:.0f} s. An English and a French answer:")
-    for question in EXAMPLES:
+    say(f"Done in {time.monotonic() - started:.0f} s. An answer in each language:")
+    for question in EXAMPLES if is_sample else _first_questions(settings):
         print(f"\n> {question}\n{describe_answer(ask_gateway(settings, question))}")
     print(_links(settings))
 
@@ -158,9 +158,21 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in json_lines(path)]
 
 
+def _first_questions(settings: Settings) -> list[str]:
+    """The first golden question of each language that has an answer: what the owner's documents are about."""
+    firsts: dict[str, str] = {}
+    for row in _golden_rows(settings):
+        if row.get("answerable", True) and not row.get("history"):
+            firsts.setdefault(row["lang"], row["question"])
+    return list(firsts.values())
+
+
+def _golden_rows(settings: Settings) -> list[dict[str, Any]]:
+    return [row for path in sorted((settings.workspace / "golden").glob("*.jsonl")) for row in _rows(path)]
+
+
 def _sample_questions(settings: Settings, rounds: int = 8) -> Iterator[str]:
-    rows = [row for path in sorted((settings.workspace / "golden").glob("*.jsonl")) for row in _rows(path)]
-    questions = [row["question"] for row in rows if not row.get("history")]
+    questions = [row["question"] for row in _golden_rows(settings) if not row.get("history")]
     # By hash: both languages and all topics from the first dozen on, and the same order on every machine.
     questions.sort(key=lambda question: hashlib.sha256(question.encode("utf-8")).digest())
     for _ in range(rounds):
