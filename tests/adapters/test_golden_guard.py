@@ -70,8 +70,9 @@ def params_with(*, enabled: bool) -> Params:
 @pytest.mark.model
 def test_the_committed_guard_refuses_orders_and_lets_golden_questions_pass(recorded: Workspace) -> None:
     place = recorded
-    refused = make_guard(params_with(enabled=True), place)
-    assert refused == {"guard.refused.test": 0.0, "guard.refused.validation": 0.0}
+    told = make_guard(params_with(enabled=True), place)
+    assert told.items() >= {"guard.refused.test": 0.0, "guard.refused.validation": 0.0}.items()
+    assert told["guard.attack_threshold.fr"] == weights_in(place).attack_threshold["fr"]
     guard = Guard(weights_in(place), OnnxEncoder(place.encoder), cross_encoder_in(place.guard))
     assert {lang: guard.judge(Question(text, lang)).kind for lang, text in ATTACKS.items()} == dict.fromkeys(
         ATTACKS, "injection"
@@ -94,8 +95,12 @@ def test_thresholds_are_chosen_on_what_is_judged_live(place: Workspace) -> None:
     row = {"query": question.text, "history": json.dumps([asdict(turn) for turn in chat]), "lang": "en"}
     topic = topic_features(question, ())
     write_queries(place, [{**row, "split": "validation", "topic": topic.tolist()}])
-    assert make_guard(params_with(enabled=True), place) == {"guard.refused.validation": 0.0}
+    told = make_guard(params_with(enabled=True), place)
     weights = weights_in(place)
+    assert (told["guard.refused.validation"], told["guard.attack_threshold.en"]) == (
+        0.0,
+        weights.attack_threshold["en"],
+    )
     guard = Guard(weights, OnnxEncoder(place.encoder), cross_encoder_in(place.guard))
     assert (guard.judge(question).kind, guard.judge_topic(question, ()).kind) == (None, None)
     assert weights.attack_threshold["en"] > guard.judge(question).score > 0.99

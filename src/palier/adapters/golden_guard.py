@@ -31,14 +31,16 @@ STARTER = "guard-starter"
 BASE = "all-minilm-l6-v2"
 """What the starter's classifier is a change of, whatever encoder a workspace has."""
 GUARD_FILE = "guard.json"
+THRESHOLDS = ("attack_threshold", "topic_threshold")
 
 
 def make_guard(params: Params, workspace: Workspace) -> dict[str, float]:
     """Write models/guard: guard.json, and the classifier as int8 ONNX where the starter has one.
 
-    What comes back is the share of golden questions that is refused, by split; empty without a guard. Raises
-    IntegrityError when the workspace's encoder has other dimensions than the starter was made for, and NotReadyError
-    for outcomes that an older version recorded.
+    What comes back is the share of golden questions that is refused, by split, and each threshold: one golden question
+    that looks like an attack may raise it so far that little is caught. Empty without a guard. Raises IntegrityError
+    when the workspace's encoder has other dimensions than the starter was made for, and NotReadyError for outcomes that
+    an older version recorded.
     """
     shutil.rmtree(workspace.guard, ignore_errors=True)
     workspace.guard.mkdir(parents=True, exist_ok=True)  # DVC waits for the folder, also where nothing guards
@@ -62,7 +64,10 @@ def make_guard(params: Params, workspace: Workspace) -> dict[str, float]:
     write_text(workspace.guard / GUARD_FILE, raised.model_dump_json(indent=1) + "\n")
     refused = _refused(raised, attack, topic, langs)
     splits = queries["split"].to_numpy(dtype=str)
-    return {f"guard.refused.{name}": float(refused[splits == name].mean()) for name in np.unique(splits)}
+    told = {f"guard.refused.{name}": float(refused[splits == name].mean()) for name in np.unique(splits)}
+    for name in THRESHOLDS:
+        told |= {f"guard.{name}.{lang}": threshold for lang, threshold in getattr(raised, name).items()}
+    return told
 
 
 def export_classifier(folder: Path) -> None:
@@ -81,9 +86,9 @@ def raise_thresholds(
     max_refused: float,
 ) -> GuardWeights:
     """``weights`` with each language's thresholds no lower than honest scores allow; half of the share for each."""
-    found: dict[str, dict[Lang, float]] = {"attack_threshold": {}, "topic_threshold": {}}
+    found: dict[str, dict[Lang, float]] = {name: {} for name in THRESHOLDS}
     for lang in LANGUAGES:
-        for name, scores in (("attack_threshold", attack), ("topic_threshold", topic)):
+        for name, scores in zip(THRESHOLDS, (attack, topic), strict=True):
             known = getattr(weights, name).get(lang, 1.1)
             own = scores[langs == lang]
             found[name][lang] = max(known, threshold_for(own, max_refused / 2)) if len(own) else known
