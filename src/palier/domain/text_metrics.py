@@ -1,8 +1,11 @@
 """How near an answer is to a right one, in words: exact match, token F1, the F1 of saying "no answer"; and repetition.
 
-Knows strings only. Texts are compared as SQuAD does (Rajpurkar et al. 2016, section 6.1: case, punctuation, articles
-and white space aside), with French articles and elisions beside the English ones, and accents aside, since people
-leave them out when they type. The price: two answers that differ in an accent alone are the same to us.
+Knows strings only. Texts are compared much as SQuAD does (Rajpurkar et al. 2016, section 6.1: case, punctuation,
+articles and white space aside), with French articles and elisions beside the English ones, and accents aside, since
+people leave them out when they type. The price: two answers that differ in an accent alone are the same to us, and
+figures are not quite those of SQuAD's own script, which drops a mark where we part words at it ("U.S." is "us" there
+and two words here): an annotator's answers against the others' get F1 .657 here and .647 there on SQuAD 1.1, .393 and
+.387 on Natural Questions, with the same exact matches on SQuAD.
 """
 
 import re
