@@ -29,7 +29,7 @@ def rows_of(split: str, n_titles: int) -> list[dict[str, Any]]:
             "passage_id": f"p{i}",
             "context": f"The {trade} of {place} opened in 19{10 + i}. Ada Baker founded it and had {i + 3} sons.",
             "question": f"In which year did the {trade} of {place} open?",
-            "answers": [f"19{10 + i}"],
+            "answers": [f"19{10 + i}" if i % 4 else "before the flood"],  # some that nobody finds: wrong answers
             "answerable": True,
         }
         silent = {"id": f"n{i}", "question": f"Who painted the {trade} of {place}?", "answers": [], "answerable": False}
