@@ -90,7 +90,7 @@ def run(
     return report.write(out, results)
 
 
-def _read(data: Sequence[Path], report: Report, asked_titles: str) -> list[QaRow]:
+def _read(data: Sequence[Path], report: Report, asked_titles: TitlesAsked) -> list[QaRow]:
     rows = []
     for path in data:
         read = read_qa(path)

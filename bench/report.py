@@ -50,10 +50,15 @@ def check_titles(asked_titles: str) -> None:
         raise InputError(f"No split {asked_titles!r} of titles. There are: all, {', '.join(get_args(Split))}.")
 
 
+def is_asked(row: QaRow, asked_titles: TitlesAsked) -> bool:
+    """Whether the row asks something, about an article of ``asked_titles``."""
+    return bool(row.question.strip()) and asked_titles in ("all", title_split(row.title))
+
+
 def on_titles(rows: Sequence[QaRow], asked_titles: TitlesAsked) -> list[QaRow]:
-    """The rows that ask something about an article of ``asked_titles``; raises InputError where there is none."""
+    """The rows of which `is_asked` is true; raises InputError where there is none."""
     check_titles(asked_titles)
-    asked = [row for row in rows if row.question.strip() and asked_titles in ("all", title_split(row.title))]
+    asked = [row for row in rows if is_asked(row, asked_titles)]
     if not asked:
         raise InputError(
             f"No row asks about an article of {asked_titles} titles (by their hash 7 % of titles are test, 6 % "

@@ -40,7 +40,7 @@ from bench.asked_rankings import (
     tell_losses,
 )
 from bench.exported_models import exported_encoder, exported_reader, exported_reranker
-from bench.report import QaRow, Report, TitlesAsked, check_titles, read_qa, tell
+from bench.report import QaRow, Report, TitlesAsked, check_titles, is_asked, read_qa, tell
 from bench.retrieval_choices import SecondReaders, scan_choices
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.embedding_cache import embed_remembered
@@ -58,7 +58,6 @@ from palier.adapters.search_index import (
 )
 from palier.domain.answering import Question
 from palier.domain.documents import Lang, Passage, sha256_text
-from palier.domain.title_split import title_split
 from palier.errors import InputError
 from palier.params import Params, RetrievalParams, load_params
 from palier.settings import repository_root
@@ -157,8 +156,7 @@ def prepare(
     for row in rows:
         passage = _passage(row)
         passages.setdefault(passage.passage_id, passage)
-        is_asked = asked_titles in ("all", title_split(row.title))
-        if row.question.strip() and row.answerable and is_asked:
+        if row.answerable and is_asked(row, asked_titles):
             question = Question(row.question, passage.lang)
             entry = asked.setdefault((row.id, row.question), Asked(question, row_id=row.id))
             entry.relevant.add(passage.passage_id)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from bench.exported_models import exported_encoder, exported_reader, exported_verifier
-from bench.report import Metric, QaRow, Report, TitlesAsked, on_titles, percentile, read_qa, tell
+from bench.report import Metric, QaRow, Report, TitlesAsked, is_asked, on_titles, percentile, read_qa, tell
 from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import MODEL, OnnxReader
@@ -61,7 +61,7 @@ def run(
 ) -> dict[str, Any]:
     """Measure, write ``out`` and return what it holds; ``max_questions`` of each file are asked.
 
-    Raises InputError for a file without a question about an article of ``asked_titles``.
+    Raises InputError for files without a question about an article of ``asked_titles``.
     """
     params = load_params(repository_root() / "params.yaml")
     reader_folder = reader_folder or exported_reader(params)
@@ -94,11 +94,13 @@ def _tell_progress(done: int, total: int) -> None:
 def _read(
     data: Sequence[Path], max_questions: int | None, asked_titles: TitlesAsked, report: Report, rng: np.random.Generator
 ) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
-    for path in data:
-        read = read_qa(path)
+    rows = {path: read_qa(path) for path in data}
+    for path, read in rows.items():
         report.add_data(path, len(read))
-        own = on_titles(read, asked_titles)
+    on_titles([row for read in rows.values() for row in read], asked_titles)  # one file may have none, not all of them
+    found: list[Mapping[str, Any]] = []
+    for path, read in rows.items():
+        own = [row for row in read if is_asked(row, asked_titles)]
         drawn = rng.permutation(len(own))[:max_questions]
         found += [_as_mapping(own[i], path.name) for i in sorted(drawn.tolist())]
     return found

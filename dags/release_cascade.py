@@ -1,9 +1,9 @@
 """Choose the cascade, measure it, report on every model, package a release, and start its way to the users.
 
-When models were trained, weekly at least; never while they are being trained, when they and what is known of their
-answers may not belong together. The first release is founded by the offline gate alone; every later one starts a
-rollout, which the gateway judges on live traffic and ends by itself. A release that is champion already, or whose
-rollout is running, is left as it is. Fires the release asset.
+When models were trained, weekly at least. Not by a clock of its own, which may strike while they are being trained,
+when they and what is known of their answers do not belong together. The first release is founded by the offline gate
+alone; every later one starts a rollout, which the gateway judges on live traffic and ends by itself. A release that is
+champion already, or whose rollout is running, is left as it is. Fires the release asset.
 """
 
 from datetime import timedelta

@@ -1,10 +1,7 @@
 """Commands on this machine: what they read, what they leave, and what they say when something is not there."""
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +15,11 @@ from palier.adapters import release_commands
 from palier.adapters.airflow_api import AirflowApi
 from palier.adapters.records import Records
 from palier.adapters.release_commands import Candidate, Order
-from palier.adapters.services import ServiceSpec, Supervisor
 from palier.commands.questions import _ask_file, create_key, local_key, revoke_key, trace
 from palier.commands.releases import explain
-from palier.commands.services import down, require_workspace, specs, up
+from palier.commands.services import down, specs
 from palier.commands.stages import WARNINGS_SHOWN, version_documents
-from palier.commands.tour import _first_questions, run_tour, wait_until_ready
+from palier.commands.tour import _first_questions, wait_until_ready
 from palier.commands.workspaces import _findings
 from palier.domain.ledger import LedgerRow
 from palier.domain.rollout import ReleaseRef
@@ -151,65 +147,9 @@ def test_a_rollout_is_explained_in_data_and_in_words(told: Callable[[], Any], tm
     assert told() == found
 
 
-@contextmanager
-def stand_in(name: str, port: int, folder: Path, workspace: Path) -> Iterator[None]:
-    """A server of files that runs under a service's name, as if `palier services up` had started it."""
-    (folder / "health").touch()
-    spec = ServiceSpec(
-        name=name,
-        command=[sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"],
-        port=port,
-        health_url=f"http://127.0.0.1:{port}/health",
-        env={**os.environ, "PALIER_WORKSPACE": str(workspace)},
-        cwd=folder,
-        start_timeout_s=60,
-        port_variable="unused",
-    )
-    supervisor = Supervisor(Settings().state_dir / "services")
-    supervisor.up(spec)
-    try:
-        yield
-    finally:
-        supervisor.down(name)
-
-
-def test_services_up_and_down_are_told_one_by_one(
-    told: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
-) -> None:
-    port = free_port()
-    monkeypatch.setenv("PALIER_MLFLOW_PORT", str(port))
-    with stand_in("mlflow", port, tmp_path, tmp_path):
-        up(["mlflow"], as_json=True)
-        (running,) = told()
-        assert (running["name"], running["was_running"]) == ("mlflow", True)
-        assert running["url"] == f"http://127.0.0.1:{port}"
-        down(["search", "mlflow"], as_json=True)
-    assert told() == [
-        {"name": "mlflow", "was_running": True, "n_processes": 1},
-        {"name": "search", "was_running": False, "n_processes": 0},
-    ]
-
-
-@pytest.mark.usefixtures("told")
-def test_a_run_is_refused_while_airflow_works_on_another_workspace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
-) -> None:
-    """Named or stood in; nothing is made for it before. The workspace that Airflow works on may bear another name."""
-    port = free_port()
-    first, second = tmp_path / "first", tmp_path / "second"
-    monkeypatch.setenv("PALIER_AIRFLOW_PORT", str(port))
-    with stand_in("airflow", port, tmp_path, first):
-        with pytest.raises(ServiceError, match=rf"{first}, and {second} .*palier services down.*PALIER_STATE_DIR"):
-            run_tour(workspace=second)
-        assert not second.exists()
-        (second / ".dvc").mkdir(parents=True)
-        monkeypatch.chdir(second)
-        with pytest.raises(ServiceError, match=rf"{first}, and {second} "):
-            run_tour()
-        first.mkdir()
-        (tmp_path / "alias").symlink_to(first)
-        require_workspace(Settings(workspace=tmp_path / "alias"))
-    require_workspace(Settings(workspace=second))
+def test_services_that_do_not_run_are_told_so(told: Callable[[], Any]) -> None:
+    down(["search", "mlflow"], as_json=True)
+    assert told() == [{"name": name, "was_running": False, "n_processes": 0} for name in ("mlflow", "search")]
 
 
 def test_an_airflow_that_is_away_is_started_by_a_command() -> None:

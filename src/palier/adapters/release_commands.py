@@ -219,15 +219,18 @@ def history(records: Records, limit: int = 100) -> list[Event]:
     return records.history(limit)
 
 
-def explain(records: Records, rollout_id: str | None = None) -> str:
-    """Why a rollout stands where it stands, in plain words; the newest one when none is named.
-
-    Raises NotReadyError when there is no such rollout.
-    """
+def named_rollout(records: Records, rollout_id: str | None = None) -> Rollout:
+    """The rollout of that id, the newest one when none is named. Raises NotReadyError when there is no such rollout."""
     rollout = records.rollout(rollout_id) if rollout_id else records.last_rollout()
     if rollout is None:
         named = f"No rollout {rollout_id!r}" if rollout_id else "No rollout yet"
         raise NotReadyError(f"{named}. `palier release history` shows all; `palier release start` begins one.")
+    return rollout
+
+
+def explain(records: Records, rollout_id: str | None = None) -> str:
+    """Why a rollout (see `named_rollout`) stands where it stands, in plain words."""
+    rollout = named_rollout(records, rollout_id)
     events = records.history(limit=1000, rollout_id=rollout.rollout_id)
     lines = [
         f"{rollout.rollout_id}: challenger {rollout.challenger_id} against champion {rollout.champion_id}",

@@ -71,9 +71,9 @@ def explain(
 ) -> None:
     """Why a rollout stands where it stands, in plain words."""
     records = _records()
-    text = release_commands.explain(records, rollout_id)
-    rollout = records.rollout(rollout_id) if rollout_id else records.last_rollout()
-    events = records.history(limit=1000, rollout_id=rollout.rollout_id) if rollout else []
+    rollout = release_commands.named_rollout(records, rollout_id)
+    events = records.history(limit=1000, rollout_id=rollout.rollout_id)
+    text = release_commands.explain(records, rollout.rollout_id)
     show({"rollout": rollout, "events": events, "explanation": text}, as_json, text)
 
 

@@ -4,12 +4,11 @@ metric.
 A loss says how much worse the challenger did, from -1 (far better) to 1 (far worse). Two kinds of comparison:
 
 * shadow: one request, answered by both (the same question, so much of the noise cancels);
-* canary: arrivals in order. A block ends as soon as it holds a request of each arm; the means of its sides
-  are compared, so that at a share of 0.2 one challenger request stands against four champion requests of the
-  same hour.
+* canary: arrivals in order. A challenger request stands against the mean of the champion requests since the last
+  comparison, or, if there were none, against the next one: at a share of 0.2 against four of the same hour.
 
-Which request belongs to which block depends on the assignment alone, never on how a request went, so each
-loss is fair given the past. Knows nothing of verdicts and phases.
+Which requests are compared depends on the assignment alone, never on how a request went, so each loss is fair given the
+past. Knows nothing of verdicts and phases.
 """
 
 from collections import deque
