@@ -10,21 +10,25 @@ from collections.abc import Sequence
 
 from palier.domain.documents import Lang
 from palier.domain.text_metrics import normal, token_f1
+from palier.domain.words import without_accents
 
 _NUMBER = re.compile(r"\d+(?:[.,:h]\d+)*")
-_NAME = re.compile(r"\b[A-ZÀ-Þ][\w'’-]+")
+_WORD = re.compile(r"\w{2,}")
 _WHEN = re.compile(
-    r"\b(when|what (?:time|year|date|day|month)|which year|since when|quand|quelle (?:heure|ann[ée]e|date)"
-    r"|quel (?:jour|mois)|en quelle|depuis quand)\b",
+    r"\b(when|(?:what|which) (?:time|year|date|day|month|decade|century)|quand"
+    r"|quelle (?:heure|ann[ée]e|date|[ée]poque)|quel (?:jour|mois|si[eè]cle))\b",
     re.IGNORECASE,
 )
 _AMOUNT = re.compile(
-    r"\b(how (?:much|many|long|far|old|often|tall|big)|what (?:price|percentage|number)|price|cost|combien|prix"
-    r"|co[uû]te|tarif|quel (?:âge|nombre|pourcentage|montant))\b",
+    r"\b(how (?:much|many|long|far|old|often|tall|big|high|large)|what (?:percent|percentage|number|age)|price|cost"
+    r"|combien|prix|co[uû]te|tarif|quel (?:âge|nombre|pourcentage|montant)"
+    r"|quelle (?:distance|superficie|taille|hauteur|longueur|dur[ée]e|proportion|quantit[ée]))\b",
     re.IGNORECASE,
 )
 _WHO_OR_WHERE = re.compile(
-    r"\b(who|whom|whose|where|which (?:city|country|person)|qui|où|quelle? (?:ville|pays))\b", re.I
+    r"\b(who|whom|whose|where|(?:what|which) (?:city|country|person)|qui|où|quel(?:le)? (?:ville|pays|personne)"
+    r"|comment s['’]appel\w+|quel est (?:le|son) nom|what (?:is|was) the name)\b",
+    re.IGNORECASE,
 )
 _DATE_WORD = re.compile(
     r"\d|\b(january|february|march|april|may|june|july|august|september|october|november|december|monday|tuesday"
@@ -52,9 +56,10 @@ def share_of_numbers(answer: str, evidence: str) -> float:
 
 
 def share_of_names(answer: str, evidence: str) -> float:
-    """Share of the answer's capitalised words that stand in ``evidence``, whatever their case; 1.0 without any."""
-    said = [name.casefold() for name in _NAME.findall(answer)]
-    return _share(said, set(re.findall(r"[\w'’-]+", evidence.casefold())))
+    """Share of the answer's capitalised words that stand in ``evidence``, whatever their case and accents; 1.0 without
+    any. Each part of "Jean-Paul" is a word, and of "d'Orléans" the longer one.
+    """
+    return _share([_bare(name) for name in _names(answer)], set(_WORD.findall(_bare(evidence))))
 
 
 def n_supporting(answer: str, passages: Sequence[str], lang: Lang) -> int:
@@ -66,9 +71,9 @@ def n_supporting(answer: str, passages: Sequence[str], lang: Lang) -> int:
 def type_match(question: str, answer: str) -> float:
     """1.0 where the answer has the form that the question asks for (a date, a number, a name), -1.0 where it has not,
     0.0 where no form is asked for."""
-    for asks, form in ((_WHEN, _DATE_WORD), (_AMOUNT, _NUMBER_WORD), (_WHO_OR_WHERE, _NAME)):
+    for asks, found in ((_WHEN, _DATE_WORD.search), (_AMOUNT, _NUMBER_WORD.search), (_WHO_OR_WHERE, _names)):
         if asks.search(question):
-            return 1.0 if form.search(answer) else -1.0
+            return 1.0 if found(answer) else -1.0
     return 0.0
 
 
@@ -93,6 +98,14 @@ def agreement(answer: str, earlier: Sequence[str], lang: Lang) -> tuple[float, f
     likeness = [token_f1(answer, other, lang) if other or answer else 1.0 for other in earlier]
     silent = sum(not other for other in earlier) / len(earlier)
     return max(likeness), sum(likeness) / len(likeness), silent
+
+
+def _names(text: str) -> list[str]:
+    return [word for word in _WORD.findall(text) if word[0].isupper()]
+
+
+def _bare(text: str) -> str:
+    return without_accents(text).casefold()
 
 
 def _share(said: Sequence[str], known: set[str]) -> float:
