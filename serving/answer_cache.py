@@ -7,6 +7,7 @@ since a warm champion would beat a cold challenger by its memory alone. In memor
 goes first; the price is that a restart forgets.
 """
 
+import hashlib
 import threading
 import unicodedata
 from collections import OrderedDict
@@ -24,46 +25,38 @@ class AttemptAgain(Attempt):
     first_rung: str
 
 
-@dataclass(frozen=True, slots=True)
-class CacheKey:
-    """All that an answer follows from."""
-
-    release_id: str
-    rung: str | None
-    question: tuple[str, ...]
-    passages: tuple[tuple[str, str], ...]
-
-
-def cache_key(release_id: str, rung: str | None, question: Question, hits: Sequence[Hit]) -> CacheKey:
-    """The key of ``question`` over ``hits``, for one rung or (None) the cascade."""
+def cache_key(release_id: str, rung: str | None, question: Question, hits: Sequence[Hit]) -> bytes:
+    """The key of ``question`` over ``hits``, for one rung or (None) the cascade: the sha256 of all that an answer
+    follows from, since thousands of keys are kept and a conversation may be long.
+    """
     turns = [f"{turn.role}: {_plain(turn.content)}" for turn in question.history]
-    read = tuple((hit.index or "", hit.passage.passage_id) for hit in hits)
-    return CacheKey(release_id, rung, (question.lang, *turns, _plain(question.text)), read)
+    read = [(hit.index, hit.passage.passage_id) for hit in hits]
+    followed_from = (release_id, rung, question.lang, turns, _plain(question.text), read)
+    return hashlib.sha256(repr(followed_from).encode("utf-8")).digest()
 
 
 class AnswerCache:
     """Climbs by key, the least recently used forgotten first. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._climbs: OrderedDict[CacheKey, Climb] = OrderedDict()
+        self._climbs: OrderedDict[bytes, Climb] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._climbs)
 
-    def get(self, key: CacheKey) -> Climb | None:
+    def get(self, key: bytes) -> Climb | None:
         """The climb as one free attempt of the rung `cache`, or None."""
         with self._lock:
             known = self._climbs.get(key)
-            if known is None:
-                return None
-            self._climbs.move_to_end(key)
-        return _given_again(known)
+            if known is not None:
+                self._climbs.move_to_end(key)
+        return known
 
-    def put(self, key: CacheKey, climb: Climb, capacity: int) -> None:
+    def put(self, key: bytes, climb: Climb, capacity: int) -> None:
         """Remember ``climb``; at most ``capacity`` climbs stay."""
         with self._lock:
-            self._climbs[key] = climb
+            self._climbs[key] = _given_again(climb)
             self._climbs.move_to_end(key)
             while len(self._climbs) > capacity:
                 self._climbs.popitem(last=False)

@@ -7,7 +7,7 @@ thread. It knows nothing of HTTP.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from palier.domain.answering import (
@@ -196,9 +196,16 @@ def climb_past_failures(
     return Climb(kept, final, abstained), [f"{name}_endpoint" for name in failures]
 
 
+def whole(text: str) -> str:
+    """``text`` with a sign for each half of a surrogate pair: who cuts a text, a client or an endpoint, may cut an
+    emoji in two, which JSON can say and UTF-8 cannot.
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 @dataclass(frozen=True, slots=True)
 class _Skipping:
-    """A rung that says nothing, at no cost, when its endpoint fails."""
+    """A rung that says nothing, at no cost, when its endpoint fails; else what UTF-8 can say of its text."""
 
     name: str
     rung: Rung
@@ -206,7 +213,8 @@ class _Skipping:
 
     def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
         try:
-            return self.rung.answer(question, hits)
+            said = self.rung.answer(question, hits)
+            return replace(said, text=whole(said.text))
         except ModelEndpointError as error:
             log.warning("rung %s is skipped: %s", self.name, error)
             self.failures[self.name] = error

@@ -16,7 +16,7 @@ from palier.settings import Settings
 from serving import admin, chat, embeddings, feedback, health, models, problems, score, search, usage
 from serving.answer_cache import AnswerCache
 from serving.auth_cache import KeyCache
-from serving.desk import Desk, Limits
+from serving.desk import Desk, Limits, SharedCall
 from serving.envelope import Envelope
 from serving.metrics import Metrics
 from serving.releases import Load, ReleaseStore
@@ -60,7 +60,7 @@ def _lifespan(
             part.start()
         try:
             keys, answers = KeyCache(records), AnswerCache()
-            yield {"gateway": Gateway(settings, records, releases, shadows, desk, keys, metrics, answers)}
+            yield {"gateway": Gateway(settings, records, releases, shadows, desk, SharedCall(), keys, metrics, answers)}
         finally:
             for part in (watch, shadows, releases):
                 await asyncio.to_thread(part.stop)

@@ -15,7 +15,7 @@ from serving.auth import Key
 from serving.chat_shapes import ChatCompletion, ChatRequest
 from serving.conversation import question_of, refuse_unsupported, rung_of, sticky_key
 from serving.errands import Errand
-from serving.problems import ErrorBody
+from serving.problems import ErrorBody, OverloadProblem
 from serving.rollout import copy_for_challenger
 from serving.state import Gateway, GatewayPart, RequestId
 
@@ -55,16 +55,22 @@ async def create_chat_completion(
 
 async def answer(gateway: Gateway, request: Request, asked: Asked) -> tuple[Asked, Given]:
     """What was asked, under the id of its row, and the answer of the arm that the rollout assigns. Whatever came of it,
-    ``request`` has the row's id, and a shadow gets its copy.
+    ``request`` has the row's id, and a shadow gets its copy; not of what the desk turns away, which has no row to be
+    compared with.
     """
     served = gateway.releases.served
     seat = choose_seat(served, asked.sticky_key, asked.rung)
     errand = Errand(asked, seat, gateway.records, gateway.metrics, gateway.answers)
+    is_turned_away = False
     try:
         given = await gateway.desk.run(errand)
+    except OverloadProblem:
+        is_turned_away = True
+        raise
     finally:
         request.state.request_id = errand.asked.request_id
-        gateway.shadows.offer(copy_for_challenger(errand.asked, seat, served))
+        if not is_turned_away:
+            gateway.shadows.offer(copy_for_challenger(errand.asked, seat, served))
     return errand.asked, given
 
 

@@ -10,7 +10,7 @@ from datetime import date
 from palier.domain.answering import Question, Turn
 from palier.domain.guarding import REFUSALS
 from palier.domain.language import detect_language
-from serving.answers import MODEL
+from serving.answers import MODEL, whole
 from serving.chat_shapes import ChatRequest, Message
 from serving.problems import BadRequestProblem, UnknownModelProblem
 
@@ -115,13 +115,6 @@ def _text(message: Message, place: str) -> str:
             )
         texts.append(part.text)
     return whole("\n".join(texts)).strip()
-
-
-def whole(text: str) -> str:
-    """``text`` with a sign for each half of a surrogate pair: clients that cut a text may cut an emoji in two, which
-    JSON can say and UTF-8 cannot.
-    """
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _wants_structure(body: ChatRequest) -> bool:

@@ -90,6 +90,24 @@ class Desk:
         self._metrics.open_questions.dec()
 
 
+class SharedCall:
+    """One blocking call at a time beside the desk, however many ask for it: they share its result.
+
+    For probes, which anybody may send and which must be answered when the desk is full: a call that hangs holds one
+    thread, not as many as there were probes. Used from the event loop only.
+    """
+
+    def __init__(self) -> None:
+        self._running: asyncio.Future[Any] | None = None
+
+    async def result(self, call: Callable[[], Any], timeout_s: float) -> Any:
+        """Of ``call``, or of the one that runs already; raises TimeoutError, and what the call raises."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.ensure_future(asyncio.to_thread(call))
+            self._running.add_done_callback(_look_at)
+        return await asyncio.wait_for(asyncio.shield(self._running), timeout_s)
+
+
 def _look_at(done: "asyncio.Future[Any]") -> None:
     """An error that comes after the caller has gone is in the ledger; asyncio need not complain of it too."""
     if not done.cancelled():

@@ -11,9 +11,8 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.answers import MODEL, choose_seat
+from serving.answers import MODEL, choose_seat, whole
 from serving.auth import Key
-from serving.conversation import whole
 from serving.desk import Call
 from serving.problems import BadRequestProblem, ErrorBody, UnknownModelProblem
 from serving.releases import Release

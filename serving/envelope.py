@@ -2,7 +2,8 @@
 breaks.
 
 Plain ASGI, outermost, so that every answer carries ``x-request-id``, errors and streams too. It knows
-nothing of questions. A caller may bring its own id; one that is no sane token is replaced, never echoed.
+nothing of questions. A caller may bring its own id, which stands in the ledger and in training rows for as long as they
+do; one that is no sane token, or that looks like a person's number, is replaced, never echoed.
 """
 
 import logging
@@ -14,6 +15,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from palier.domain.personal_data import find_personal_data
 from serving.metrics import Metrics
 from serving.problems import accident_response
 
@@ -23,6 +25,8 @@ MAX_BODY_BYTES = 1_000_000
 REQUEST_ID = b"x-request-id"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SANE_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+_RANDOM = re.compile(r"(?:[a-z]{1,8}-)?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
+"""A UUID, ours too, or a trace id: chance, in which one in two hundred times the digits of a card or a telephone."""
 
 
 def new_request_id() -> str:
@@ -34,9 +38,13 @@ def new_request_id() -> str:
 
 
 def request_id_from(headers: list[tuple[bytes, bytes]]) -> str:
-    """The caller's own id where it is 8 to 64 letters, digits, dots, dashes; else a new one."""
+    """The caller's own id where it is 8 to 64 letters, digits, dots, dashes, and no personal data; else a new one.
+
+    The price: a plain number may look like somebody's telephone or card, and is replaced too.
+    """
     given = next((value.decode("latin-1") for name, value in headers if name == REQUEST_ID), "")
-    return given if _SANE_TOKEN.fullmatch(given) else new_request_id()
+    is_taken = _SANE_TOKEN.fullmatch(given) and not find_personal_data(_RANDOM.sub("", given))
+    return given if is_taken else new_request_id()
 
 
 class Envelope:

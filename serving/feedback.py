@@ -31,6 +31,8 @@ class FeedbackRequest(BaseModel):
     def _says_something(self) -> Self:
         if self.rating is None and self.correction is None:
             raise ValueError("give a `rating` (1 or -1), a `correction`, or both")
+        if self.correction is not None and not self.correction.strip():  # it would replace an earlier one
+            raise ValueError("the `correction` is blank: say what the answer should have been, or leave it out")
         return self
 
 

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from palier.domain.answering import Question
+from serving.desk import SharedCall
 from serving.releases import RECORDS_AWAY, Release
 from serving.state import Gateway, GatewayPart
 
@@ -34,7 +35,7 @@ async def read_readiness(gateway: GatewayPart) -> JSONResponse:
     parts = {
         "records": await _records_part(gateway),
         "release": _release_part(gateway),
-        "search": await _search_part(served.champion),
+        "search": await _search_part(served.champion, gateway.probe),
     }
     is_ready = all(part["ok"] for part in parts.values())
     body = {"status": "ready" if is_ready else "not_ready", "parts": parts, "findings": dict(served.findings)}
@@ -68,13 +69,13 @@ def _release_part(gateway: Gateway) -> dict[str, Any]:
     return part
 
 
-async def _search_part(release: Release | None) -> dict[str, Any]:
+async def _search_part(release: Release | None, probe: SharedCall) -> dict[str, Any]:
     """A real search for one passage: the index is there and the encoder works."""
     if release is None:
         return {"ok": False, "reason": "no release, so no index is known"}
     started = time.perf_counter()
     try:
-        await asyncio.wait_for(asyncio.to_thread(release.retriever.search, PROBE, 1), PROBE_TIMEOUT_S)
+        await probe.result(lambda: release.retriever.search(PROBE, 1), PROBE_TIMEOUT_S)
     except TimeoutError:
         return {"ok": False, "reason": f"no answer within {PROBE_TIMEOUT_S:g} s"}
     except Exception as error:  # noqa: BLE001 (whatever it is, it is the answer)

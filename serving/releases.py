@@ -23,6 +23,7 @@ from palier.domain.rollout import Active, ReleaseRef, Rollout
 from palier.domain.scoring import TextEncoder
 from palier.settings import Settings
 from serving.background import BackgroundLoop
+from serving.circuit_breaker import CircuitBreaker
 from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,18 @@ class Release(Protocol):
     def encoder(self) -> TextEncoder: ...
     @property
     def guard(self) -> Guard | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseInMemory:
+    """A release whose rungs have circuit breakers."""
+
+    manifest: Manifest
+    retriever: Retriever
+    rungs: Mapping[str, Rung]
+    scorer: ReleaseScorer
+    encoder: TextEncoder
+    guard: Guard | None
 
 
 Load = Callable[[Path, Settings], Release]
@@ -133,7 +146,7 @@ class ReleaseStore:
 
     def _try_load(self, ref: ReleaseRef) -> Release | None:
         try:
-            release = self._load(Path(ref.bundle_path), self._settings)
+            release = _with_breakers(self._load(Path(ref.bundle_path), self._settings))
         except Exception as error:  # noqa: BLE001 (whatever is wrong with a bundle, the other one goes on)
             log.error("release %s is refused: %s", ref.release_id, error)
             self._refused[ref.release_id] = (f"{type(error).__name__}: {error}", time.monotonic())
@@ -171,3 +184,8 @@ class ReleaseStore:
         """Releases that nothing names any more leave memory when their last request ends."""
         ids = {release.manifest.release_id for release in kept}
         self._loaded = {name: release for name, release in self._loaded.items() if name in ids}
+
+
+def _with_breakers(loaded: Release) -> Release:
+    rungs = {name: CircuitBreaker(name, rung) for name, rung in loaded.rungs.items()}
+    return ReleaseInMemory(loaded.manifest, loaded.retriever, rungs, loaded.scorer, loaded.encoder, loaded.guard)

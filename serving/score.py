@@ -16,7 +16,7 @@ from palier.domain.language import detect_language
 from palier.domain.prompting import best_sentence, n_shared_words
 from palier.domain.scoring import ANY_RUNG, OWN_SIGNALS
 from palier.errors import NotReadyError
-from serving.answers import choose_seat
+from serving.answers import choose_seat, whole
 from serving.auth import Key
 from serving.conversation import MAX_QUESTION_CHARS
 from serving.desk import Call
@@ -108,4 +108,4 @@ def _citations(answer: str, hits: list[Hit]) -> tuple[Citation, ...]:
 
 def _passage(place: int, text: str, lang: Lang) -> Passage:
     name = f"given#{place}"
-    return Passage(name, name, lang, "", "", text, 1, 1 + text.count("\n"))
+    return Passage(name, name, lang, "", "", whole(text), 1, 1 + text.count("\n"))

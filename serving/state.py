@@ -12,7 +12,7 @@ from palier.adapters.records import Records
 from palier.settings import Settings
 from serving.answer_cache import AnswerCache
 from serving.auth_cache import KeyCache
-from serving.desk import Desk
+from serving.desk import Desk, SharedCall
 from serving.metrics import Metrics
 from serving.releases import ReleaseStore
 from serving.rollout import ShadowQueue
@@ -27,6 +27,7 @@ class Gateway:
     releases: ReleaseStore
     shadows: ShadowQueue
     desk: Desk
+    probe: SharedCall
     keys: KeyCache
     metrics: Metrics
     answers: AnswerCache

@@ -40,6 +40,10 @@ async def read_usage(
     start = since or datetime.now(UTC) - DEFAULT_WINDOW
     if start.tzinfo is None:
         raise BadRequestProblem(f"`since` needs a time zone: {start.isoformat()}Z, for example.", param="since")
+    try:
+        start.astimezone(UTC)
+    except OverflowError:
+        raise BadRequestProblem(f"`since` is {start.isoformat()}: in UTC that is no day.", param="since") from None
     sums = await asyncio.to_thread(gateway.records.usage, start)
     return {"object": "usage", "since": start.isoformat(), **_visible(sums, key)}
 

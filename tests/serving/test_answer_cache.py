@@ -1,5 +1,6 @@
 """What counts as the same question, what a remembered answer costs, and what is forgotten first."""
 
+import pickle
 from dataclasses import replace
 
 from lexical_release import Character, passages_of
@@ -36,6 +37,12 @@ def test_case_accents_and_spaces_aside_a_question_is_the_same_and_nothing_else_i
     ]
     assert key("When do you open?") not in others
     assert len(set(others)) == len(others)
+
+
+def test_a_long_conversation_is_remembered_by_as_little_as_a_short_one():
+    """Callers choose how long they talk, and thousands of keys are kept."""
+    talk = tuple(Turn("user", "x" * 4000) for _ in range(20))
+    assert len(pickle.dumps(key("When?", history=talk))) == len(pickle.dumps(key("When?"))) < 100
 
 
 def test_a_remembered_answer_is_free_names_the_cache_and_keeps_text_and_score():

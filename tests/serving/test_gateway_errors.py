@@ -1,5 +1,6 @@
 """Whatever goes wrong, the answer is in OpenAI's error shape, says what and the remedy, and carries the request id."""
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +40,7 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
         ("POST", "/v1/search", b'{"query": "a", "k": 0}', 400, "invalid_body"),
         ("GET", "/v1/usage?since=yesterday", None, 400, "invalid_body"),
         ("GET", "/v1/usage?since=2026-01-01T00:00:00", None, 400, "unsupported_value"),
+        ("GET", "/v1/usage?since=0001-01-01T00:00:00%2B14:00", None, 400, "unsupported_value"),
         ("GET", "/admin/releases", None, 403, "missing_scope"),
     ],
 )
@@ -157,6 +159,29 @@ def test_a_rung_whose_endpoint_is_away_is_skipped_and_named(empty_gateway: Runni
     assert (caught.value.status_code, caught.value.code) == (503, "model_endpoint_unavailable")
 
 
+def test_an_endpoint_that_hangs_is_not_waited_for_question_after_question(empty_gateway: Running) -> None:
+    """A real server that takes connections and says nothing: the first question waits for it, the next go past."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        empty_gateway.start_release("r-heavy", Character(heavy_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1"))
+        empty_gateway.wait_ready("r-heavy")
+        client = empty_gateway.client()
+        hard = [{"role": "user", "content": "Does your delivery of the margherita cost anything these days?"}]
+        answers = [client.chat.completions.create(model="palier", messages=hard) for _ in range(3)]  # type: ignore
+        with pytest.raises(openai.InternalServerError, match="left alone"):
+            client.chat.completions.create(model="palier-heavy", messages=hard)  # type: ignore
+        silent.setblocking(False)
+        n_asked = sum(1 for _ in iter(lambda: _accepted(silent), None))
+    assert [answer.model_extra["palier"]["degraded"] for answer in answers] == [["heavy_endpoint"]] * 3  # type: ignore
+    assert n_asked == 1
+
+
+def _accepted(server: socket.socket) -> socket.socket | None:
+    try:
+        return server.accept()[0]
+    except BlockingIOError:
+        return None
+
+
 def test_what_does_not_fit_the_queue_is_refused_at_once_and_the_rest_is_answered(tmp_path: Path) -> None:
     with run_gateway(tmp_path, Limits(n_threads=1, n_waiting=1)) as running:
         running.start_release("r-slow", Character(pause_s=0.3, n_rungs=1))
@@ -173,6 +198,32 @@ def test_what_does_not_fit_the_queue_is_refused_at_once_and_the_rest_is_answered
         assert (503, "overloaded") in seen
         assert {code for _, code in seen} == {None, "overloaded"}
         assert len(running.rows()) == sum(code is None for _, code in seen)
+
+
+def test_what_is_refused_at_the_door_is_not_copied_to_a_shadow(tmp_path: Path) -> None:
+    """There is no row that it could be compared with; a full queue would only become fuller, and a dear rung dearer."""
+    with run_gateway(tmp_path, Limits(n_threads=1, n_waiting=0)) as running:
+        running.start_release("r-slow", Character(pause_s=0.3, n_rungs=1))
+        running.wait_ready("r-slow")
+        running.start_release("r-next")
+        running.wait_ready("r-slow", "r-next")
+
+        def status(_: int) -> int:
+            with running.http() as http:
+                return http.post("/v1/chat/completions", json=QUESTION).status_code
+
+        with ThreadPoolExecutor(6) as pool:
+            seen = list(pool.map(status, range(6)))
+        assert {200, 503} == set(seen)
+        assert status(0) == 200
+        last = running.records.requests(limit=1)[0].request_id
+
+        def copies() -> set[str]:
+            rows = running.records.requests(include_shadow=True)
+            return {row.request_id for row in rows if row.arm == "shadow"}
+
+        wait_until(lambda: last in copies(), "the last copy, which is answered after all others")
+        assert copies() == set(running.rows())
 
 
 def test_what_takes_too_long_is_504_and_its_cost_is_still_written_down(tmp_path: Path) -> None:

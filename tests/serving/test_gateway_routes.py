@@ -44,7 +44,8 @@ def test_feedback_needs_something_to_say_about_an_answer_of_this_key(gateway: Ru
         twice = http.post("/v1/feedback", json={"request_id": request_id, "rating": 2})
         unknown = http.post("/v1/feedback", json={"request_id": "nothing", "rating": 1})
         of_another = http.post("/v1/feedback", json={"request_id": request_id, "rating": 1})
-    assert [answer.status_code for answer in (empty, twice, unknown, of_another)] == [400, 400, 404, 404]
+        blank = http.post("/v1/feedback", json={"request_id": request_id, "correction": " "})
+    assert [answer.status_code for answer in (empty, twice, unknown, of_another, blank)] == [400, 400, 404, 404, 400]
     assert "rating" in empty.json()["error"]["message"]
 
 

@@ -27,6 +27,7 @@ from serving.envelope import Envelope, new_request_id, request_id_from
 from serving.metrics import Metrics
 from serving.problems import TABLE, BadRequestProblem, status_of
 from serving.score import _citations as citations_of
+from serving.score import _passage as passage_of
 from serving.usage import _visible as visible_to
 
 QUESTION = Question("Is the Canal Street restaurant open on Sunday?", "en")
@@ -41,6 +42,17 @@ class AwayRung:
 
     def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
         raise ModelEndpointError(f"{self.name} is away")
+
+
+@dataclass(frozen=True)
+class SayingRung:
+    """Says one thing, whatever is asked."""
+
+    name: str
+    text: str
+
+    def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
+        return RungAnswer(self.name, self.text)
 
 
 def cascade(*thresholds: tuple[str, float]) -> Cascade:
@@ -130,6 +142,13 @@ def test_half_an_emoji_is_read_as_a_sign_and_not_as_an_accident() -> None:
     assert question_of(body.messages).text == "Quels horaires ? ?"
     assert sticky_key(body, "key-1").encode("utf-8")
     assert texts_of(EmbeddingsRequest(model="palier-encoder", input=["open \ud83d"])) == ["open ?"]
+    assert passage_of(0, "open \ud83d", "en").text == "open ?"
+
+
+def test_half_an_emoji_that_an_endpoint_said_is_no_accident_either() -> None:
+    rungs = {"cut": SayingRung("cut", "open on Sunday \ud83d")}
+    climbed, _ = climb_past_failures(QUESTION, HITS, cascade(("cut", 0.0)), rungs, OverlapScorer())
+    assert climbed.final.answer.text == "open on Sunday ?"
 
 
 def test_what_the_guard_refused_is_left_out_of_the_conversation() -> None:
@@ -156,6 +175,28 @@ def test_request_ids_are_uuids_of_version_7() -> None:
 @pytest.mark.parametrize("given", ["", "short", "a b c d e f g h", "x" * 65, "ünïcode-token", "-starts-badly"])
 def test_no_callers_nonsense_becomes_a_request_id(given: str) -> None:
     assert request_id_from([(b"x-request-id", given.encode("utf-8"))]).startswith("req-")
+
+
+@pytest.mark.parametrize(
+    "given", ["0612345678", "call.06-12-34-56-78", "FR7630006000011234567890189", "192.168.1.12", "4539148803436467"]
+)
+def test_nobodys_number_becomes_a_request_id(given: str) -> None:
+    """It would stand in the ledger and in training rows, where only texts are looked through."""
+    assert request_id_from([(b"x-request-id", given.encode())]).startswith("req-")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "req-01a23085-8a38-7857-b645-004717202efa",  # in all of these stands what looks like a telephone or a card
+        "req-01a23085-8c81-7322-9358-135779e2fdac.f19b8975",
+        "41f2aefe-0828-4021-92d4-117c408e6ca4",
+        "CF68E52807E347DCBB85E3124E7EF28F",
+        "order-2026-12345",
+    ],
+)
+def test_chance_is_nobodys_number(given: str) -> None:
+    assert request_id_from([(b"x-request-id", given.encode())]) == given
 
 
 def test_a_word_that_a_caller_sends_for_a_method_becomes_no_label() -> None:
