@@ -2,9 +2,11 @@
 
 OpenAI: `POST /v1/chat/completions`, `Authorization: Bearer KEY`, the model named in the body. Azure OpenAI: `POST
 /openai/deployments/DEPLOYMENT/chat/completions?api-version=…`, `api-key: KEY`, the model named in the path. It can be
-told to refuse, to fail, to be late, or to answer with a web page or half an answer, as endpoints do.
+told to refuse (all, a field, some questions), to fail, to be late, or to answer with a web page or half an answer, as
+endpoints do.
 """
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +26,15 @@ from palier.adapters.writer_rung import LlamaCpp
 KEY = "sk-right-9f3b"
 MODEL = "smollm2"
 API_VERSION = "2024-10-21"
+FILTERED = {
+    "message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. "
+    "Please modify your prompt and retry.",
+    "type": None,
+    "param": "prompt",
+    "code": "content_filter",
+    "status": 400,
+    "innererror": {"code": "ResponsibleAIPolicyViolation"},
+}
 
 
 @dataclass
@@ -40,6 +51,8 @@ class Endpoint:
     """Sent as the JSON of an answer, whatever it is."""
     forbids: str | None = None
     """A field that may not be asked for: 403, as OpenAI says it of log probabilities."""
+    filters: str | None = None
+    """What a message may not hold (a pattern): 400, as Azure's content filter says it."""
     hides_usage: bool = False
     bodies: list[dict[str, Any]] = field(default_factory=list)
     replies: list[dict[str, Any]] = field(default_factory=list)
@@ -48,7 +61,7 @@ class Endpoint:
         """Well behaved, nothing remembered."""
         self.statuses, self.bodies, self.replies = [], [], []
         self.delay_s, self.web_page, self.hides_usage = 0.0, False, False
-        self.body = self.forbids = None
+        self.body = self.forbids = self.filters = None
 
 
 @contextmanager
@@ -107,6 +120,8 @@ async def _answer(endpoint: Endpoint, key: str, model: str | None, body: dict[st
         return _error(403, f"You are not allowed to request {endpoint.forbids} from this model")
     if model != MODEL:
         return _error(404, f"The model {model!r} does not exist.")
+    if endpoint.filters is not None and re.search(endpoint.filters, str(body["messages"])):
+        return JSONResponse({"error": FILTERED}, 400)
     reply = await anyio.to_thread.run_sync(endpoint.model.chat, body["messages"], body["max_tokens"])
     if endpoint.hides_usage:
         reply = {name: value for name, value in reply.items() if name != "usage"}

@@ -1,15 +1,16 @@
 """Rungs that write: the local model, and the same model behind OpenAI's and Azure's protocols, paid by the token."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from typing import Any
 
 import openai
 import pytest
 from openai_server import API_VERSION, KEY, MODEL, Endpoint, run_endpoint
 
 from palier.adapters.catalogue import resolve
-from palier.adapters.heavy_rung import HeavyRung, heavy_client
+from palier.adapters.heavy_rung import HeavyRung, RefusedQuestionError, heavy_client, refuses_question
 from palier.adapters.writer_rung import LlamaCpp, WriterLimits, WriterRung, mean_logprob
 from palier.domain.answering import Hit, Question
 from palier.domain.documents import Passage
@@ -48,14 +49,20 @@ def endpoint(running: Endpoint) -> Endpoint:
     return running
 
 
-def heavy(endpoint: Endpoint, provider: str, key: str = KEY, name: str = MODEL, **client: float) -> HeavyRung:
+def heavy(
+    endpoint: Endpoint,
+    provider: str,
+    key: str = KEY,
+    name: str = MODEL,
+    request: Mapping[str, Any] | None = None,
+    **client: float,
+) -> HeavyRung:
     """The rung as `params.yaml` and the environment would make it."""
     url = endpoint.url if provider == "azure" else f"{endpoint.url}/v1"
     settings = Settings(heavy_url=url, heavy_api_key=key, heavy_api_version=API_VERSION)
     price = {"input_usd_per_million": float(INTO), "output_usd_per_million": float(OUT), "date": "2024-07-18"}
-    params = HeavyRungParams.model_validate(
-        {"kind": "heavy", "provider": provider, "model": name, "passages": 1, "max_new_tokens": 16, "price": price}
-    )
+    told = {"kind": "heavy", "provider": provider, "model": name, "passages": 1, "max_new_tokens": 16, "price": price}
+    params = HeavyRungParams.model_validate(told | {"request": request or {}})
     ready = heavy_client(provider, settings)
     return HeavyRung("heavy", ready.with_options(**client) if client else ready, params, prompt=PROMPT)
 
@@ -159,6 +166,70 @@ def test_log_probabilities_that_a_model_forbids_are_done_without(endpoint, provi
     assert rung.answer(QUESTION, HITS).text
     assert rung.answer(QUESTION, HITS).text
     assert ["logprobs" in body for body in endpoint.bodies] == [True, False, False]
+
+
+@PROVIDERS
+def test_a_question_that_is_refused_for_good_is_an_error_of_its_own_kind_and_the_next_one_is_answered(
+    endpoint, provider
+):
+    endpoint.filters = "poison"
+    rung = heavy(endpoint, provider)
+    with pytest.raises(RefusedQuestionError, match=r"Rung 'heavy': Model .* refuses the question") as caught:
+        rung.answer(Question("How much poison is in the shop?", "en"), HITS)
+    assert caught.value.reason == "HTTP 400, content_filter"
+    assert len(endpoint.bodies) == 1
+    assert rung.answer(QUESTION, HITS).text
+
+
+def test_what_is_wrong_with_every_question_is_no_refusal_of_one(endpoint):
+    for status in (401, 403, 404, 409):
+        endpoint.statuses = [status] * 10
+        with pytest.raises(ModelEndpointError) as caught:
+            heavy(endpoint, "openai", max_retries=0).answer(QUESTION, HITS)
+        assert not isinstance(caught.value, RefusedQuestionError)
+
+
+def test_a_field_of_the_owners_that_is_refused_is_no_refusal_of_a_question(endpoint):
+    rung = heavy(endpoint, "openai", request={"reasoning_effort": "low"})
+    endpoint.forbids = "reasoning_effort"
+    with pytest.raises(ModelEndpointError) as caught:
+        rung.answer(QUESTION, HITS)
+    assert not isinstance(caught.value, RefusedQuestionError)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (400, "content_filter prompt The response was filtered due to the prompt"),
+        (400, "context_length_exceeded messages This model's maximum context length is 8192 tokens"),
+        (400, "400 None 'max_tokens' is too large: 200. This model's maximum context length is 4096 tokens"),
+        (413, "None None Request Entity Too Large"),
+        (422, "None None Input validation error: `inputs` must have less than 4096 tokens"),
+    ],
+)
+def test_refusals_of_one_question(status, told):
+    assert refuses_question(status, told)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (400, "model_not_found model The requested model 'gpt-none' does not exist"),
+        (400, "model_decommissioned None The model has been decommissioned"),
+        (400, "None None invalid model ID"),
+        (400, "400 None API key not valid. Please pass a valid API key."),
+        (400, "billing_hard_limit_reached None Billing hard limit has been reached"),
+        (400, "None None Your credit balance is too low to access the API"),
+        (401, "None None Incorrect API key"),
+        (403, "None None Forbidden"),
+        (404, "DeploymentNotFound None The API deployment for this resource does not exist"),
+        (408, "None None Timeout"),
+        (429, "rate_limit_exceeded None Slow down"),
+        (500, "None None Oops"),
+    ],
+)
+def test_what_is_refused_to_every_question_or_only_now(status, told):
+    assert not refuses_question(status, told)
 
 
 def test_a_usage_without_counts_is_none(endpoint):

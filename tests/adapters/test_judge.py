@@ -73,3 +73,10 @@ def test_a_judge_that_fails_is_an_error_and_no_label(endpoint: Endpoint, tmp_pat
     with pytest.raises(ModelEndpointError, match="500"):
         judge(endpoint, tmp_path).compare(PAIR)
     assert not (tmp_path / "judge.jsonl").exists()
+
+
+def test_a_pair_that_the_judge_may_not_read_stays_undecided(endpoint: Endpoint, tmp_path: Path):
+    endpoint.filters = "morning"
+    refused, heard = judge(endpoint, tmp_path).compare_all([PAIR, Pair("When?", "Nine.", "At nine.")])
+    assert (refused.votes, refused.cost_nanousd) == ((), 0)
+    assert heard.cost_nanousd > 0

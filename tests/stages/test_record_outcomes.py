@@ -9,13 +9,16 @@ import pandas as pd
 import pytest
 
 from bench.replay_endpoint import Endpoint, PriceList, recording_of, run_endpoint
+from palier.adapters.catalogue import resolve
 from palier.adapters.outcome_recorder import rung_fingerprint, turns_of
 from palier.adapters.workspace import Workspace, read_json, read_jsonl, write_json, write_jsonl
+from palier.adapters.writer_rung import LlamaCpp
 from palier.domain.answering import Turn
-from palier.errors import InputError, NotReadyError, ParamsError
+from palier.errors import InputError, ModelEndpointError, NotReadyError, ParamsError
 from palier.params import Params, load_params, parse_params
 from palier.settings import Settings, repository_root
 from palier.stages import package_release, record_outcomes
+from tests.adapters import openai_server
 from tests.adapters.tiny_encoder import write_tiny_encoder
 
 QUESTIONS = {
@@ -128,6 +131,82 @@ def test_nothing_is_asked_twice(endpoint: Endpoint, workspace: Workspace, tmp_pa
     assert (again.n_asked, again.n_remembered) == (0, first.n_asked)
     assert endpoint.total_nanousd == charged
     assert (workspace.outcomes / "outcomes.parquet").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def filtering() -> Iterator[openai_server.Endpoint]:
+    """A real model behind OpenAI's protocol, with a content filter to be set."""
+    with openai_server.run_endpoint(LlamaCpp(next(resolve("smollm2-135m-instruct").glob("*.gguf")))) as running:
+        yield running
+
+
+def over_filtering(endpoint: openai_server.Endpoint, tmp_path: Path) -> tuple[Params, Settings]:
+    """One rung that stays whatever it says; nothing remembered by the endpoint."""
+    endpoint.reset()
+    params = params_of(probation_quality=0.0)
+    ladder = {"cpu_usd_per_hour": 0.0, "rungs": {"heavy": rung(openai_server.MODEL)}}
+    told = params.model_dump(mode="json") | {"ladder": ladder}
+    settings = Settings(state_dir=tmp_path, heavy_url=f"{endpoint.url}/v1", heavy_api_key=openai_server.KEY)
+    return Params.model_validate(told, strict=False), settings
+
+
+@pytest.mark.model
+def test_a_question_that_an_endpoint_always_refuses_is_recorded_as_not_answered_and_told(
+    filtering: openai_server.Endpoint, workspace: Workspace, tmp_path: Path
+) -> None:
+    """At no cost and of quality 0, also where no answer would be right: nobody is given it. The others are recorded,
+    and a rerun asks only the refused ones again, and finds them answered once the filter is open."""
+    rows = read_jsonl(workspace.corpus / "golden.jsonl", "version-documents")
+    write_jsonl(
+        workspace.corpus / "golden.jsonl", [row | {"answers": []} if row["id"] == "en-4" else row for row in rows]
+    )
+    params, settings = over_filtering(filtering, tmp_path)
+    filtering.filters = r"country [34]\?|pays 3 \?"
+    seen: list[str] = []
+    result = record_outcomes.run(params, workspace.root, settings, lambda _done, _total, what: seen.append(what))
+    assert result.refused == {"heavy": {"HTTP 400, content_filter": 3}}
+    assert result.metrics["heavy.n_refused"] == 3
+    assert read_json(workspace.outcomes / "rungs.json", "record-outcomes")["refused"] == result.refused
+    said = [what for what in seen if "refused by the endpoint (HTTP 400, content_filter: " in what]
+    assert sum(int(what.split()[1]) for what in said) == 3
+    outcomes = pd.read_parquet(workspace.outcomes / "outcomes.parquet").set_index("query_id")
+    assert len(outcomes) == 24
+    refused = outcomes.loc[["en-3", "en-4", "fr-3"]]
+    assert refused[["answer", "correct", "cost_nanousd"]].drop_duplicates().values.tolist() == [["", 0.0, 0]]
+    assert (outcomes.drop(refused.index)["cost_nanousd"] > 0).all()
+    filtering.reset()
+    again = record_outcomes.run(params, workspace.root, settings, no_progress)
+    assert (again.n_asked, again.n_remembered, again.refused) == (3, 21, {})
+    assert len(filtering.bodies) == 3
+
+
+@pytest.mark.model
+def test_an_endpoint_that_refuses_more_than_a_few_questions_stops_the_stage_and_nothing_is_lost(
+    filtering: openai_server.Endpoint, workspace: Workspace, tmp_path: Path
+) -> None:
+    """The reason is told; what was answered before is not asked again."""
+    params, settings = over_filtering(filtering, tmp_path)
+    filtering.filters = r"pays [2457] \?"
+    with pytest.raises(
+        ModelEndpointError, match=r"Rung 'heavy': 4 of 8 .*\(HTTP 400, content_filter: 4\), more than 10%"
+    ):
+        record_outcomes.run(params, workspace.root, settings, no_progress)
+    assert not (workspace.outcomes / "outcomes.parquet").exists()
+    n_answered = len(filtering.replies)
+    assert n_answered >= 12
+    filtering.reset()
+    again = record_outcomes.run(params, workspace.root, settings, no_progress)
+    assert (again.n_asked, again.n_remembered) == (24 - n_answered, n_answered)
+
+
+@pytest.mark.model
+def test_a_model_that_is_not_there_is_no_refusal(
+    filtering: openai_server.Endpoint, workspace: Workspace, tmp_path: Path
+) -> None:
+    """It stops at the first question, and names what to check."""
+    _, settings = over_filtering(filtering, tmp_path)
+    with pytest.raises(ModelEndpointError, match="Check PALIER_HEAVY_URL"):
+        record_outcomes.run(params_of(), workspace.root, settings, no_progress)
 
 
 def test_conversations_are_written_down_with_the_questions(

@@ -7,6 +7,9 @@ Models differ in what they let a caller set: some refuse `temperature` or `logpr
 `max_completion_tokens` for `max_tokens`. A field of ours that an endpoint refuses by name is left out from then on; the
 price is one refused request per field, model and process, which nobody is charged for. What stands in the params'
 `request` is the owner's word and is never left out.
+
+What an endpoint refuses for the sake of one question (a content filter, a context that is too long) is an error of its
+own kind: it stays so however often it is asked, and says nothing of the other questions.
 """
 
 import re
@@ -28,6 +31,14 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
 
 TIMEOUT_S = 30.0
+
+
+class RefusedQuestionError(ModelEndpointError):
+    """The endpoint refuses this very question, and would again; ``reason`` is the same for alike refusals."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def heavy_client(provider: str, settings: Settings) -> "openai.OpenAI":
@@ -63,7 +74,9 @@ class ChatEndpoint:
     """Fields of ours that the endpoint does not take; replaced as a whole, so that threads may share it."""
 
     def ask(self, chat: Sequence[Mapping[str, str]]) -> "tuple[ChatCompletion, int]":
-        """The completion and its cost in nano-dollars; raises ModelEndpointError after the client's retries."""
+        """The completion and its cost in nano-dollars. Raises ModelEndpointError after the client's retries, and
+        RefusedQuestionError at once.
+        """
         reply = self._complete(chat)
         choices = getattr(reply, "choices", None)
         if not choices or choices[0].message is None:  # a web page, say, where the URL lacks its /v1
@@ -84,11 +97,13 @@ class ChatEndpoint:
 
     def failure(self, reason: str) -> ModelEndpointError:
         """The error with its remedy; some endpoints quote the key that they refuse, and it must not go on."""
-        reason = reason.replace(self.client.api_key, "***")
         return ModelEndpointError(
-            f"Model {self.model!r} gave no answer ({reason}). "
+            f"Model {self.model!r} gave no answer ({self._without_key(reason)}). "
             "Check PALIER_HEAVY_URL, PALIER_HEAVY_API_KEY and the model's name."
         )
+
+    def _without_key(self, reason: str) -> str:
+        return reason.replace(self.client.api_key, "***")
 
     def _complete(self, chat: Sequence[Mapping[str, str]]) -> "ChatCompletion":
         import openai
@@ -100,12 +115,26 @@ class ChatEndpoint:
             except (openai.BadRequestError, openai.PermissionDeniedError, openai.UnprocessableEntityError) as error:
                 unwanted = refused_fields(error.param, str(error), [name for name in sent if name not in self.request])
                 if not unwanted:
-                    raise self.failure(str(error)) from error
+                    raise self._error_of(error, sent) from error
                 self.refused = self.refused | unwanted
+            except openai.APIStatusError as error:
+                raise self._error_of(error, sent) from error
             except openai.OpenAIError as error:
                 raise self.failure(str(error)) from error
             except ValueError as error:  # the client reads JSON without looking after its errors
                 raise self.failure(f"what came back is no whole JSON: {error}") from error
+
+    def _error_of(self, error: "openai.APIStatusError", sent: Mapping[str, Any]) -> ModelEndpointError:
+        is_owners_field = bool(refused_fields(error.param, str(error), list(sent)))
+        if is_owners_field or not refuses_question(error.status_code, f"{error.code} {error.param} {error}"):
+            return self.failure(str(error))
+        told = error.code if error.code and not error.code.isdigit() else _message_in(error.body)
+        reason = self._without_key(f"HTTP {error.status_code}, {told or error.message}")[:MOST_REASON_CHARS]
+        return RefusedQuestionError(
+            f"Model {self.model!r} refuses the question ({reason}). Ask otherwise, or change the endpoint's content "
+            "filter or limits.",
+            reason,
+        )
 
     def _send(self, chat: Sequence[Mapping[str, str]], sent: Mapping[str, Any]) -> "ChatCompletion":
         known = {name: sent[name] for name in _CLIENT_FIELDS if name in sent}
@@ -119,6 +148,7 @@ class ChatEndpoint:
         return reply
 
 
+MOST_REASON_CHARS = 200
 _CLIENT_FIELDS = ("max_tokens", "max_completion_tokens", "temperature", "logprobs")
 _REFUSAL = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allow|extra (?:fields|inputs)",
@@ -136,6 +166,25 @@ def refused_fields(param: str | None, message: str, sent: Sequence[str]) -> froz
         return frozenset({param})
     found = [(match.start(), name) for name in sent if (match := re.search(rf"\b{name}\b", message))]
     return frozenset({min(found)[1]}) if found and param is None else frozenset()
+
+
+_REFUSING = (400, 413, 422)
+_NOT_THE_QUESTION = re.compile(
+    r"model.{0,80}(?:not.found|not exist|decommissioned)|invalid.model|api.?(?:key|version)|billing|quota|credit",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def refuses_question(status: int, told: str) -> bool:
+    """Whether an endpoint's error is about the question alone. ``told`` is all that it says: some say with a 400 too
+    that the model is not there, the key is wrong or the account is empty, which would be so for every question.
+    """
+    return status in _REFUSING and not _NOT_THE_QUESTION.search(told)
+
+
+def _message_in(body: object) -> str | None:
+    told = body.get("message") if isinstance(body, dict) else None
+    return told if isinstance(told, str) else None
 
 
 class HeavyRung:
@@ -156,7 +205,9 @@ class HeavyRung:
         self._prompt = params.prompt or prompt
 
     def answer(self, question: Question, hits: Sequence[Hit]) -> RungAnswer:
-        """One call of the endpoint; raises ModelEndpointError when it fails after the client's retries."""
+        """One call of the endpoint; raises ModelEndpointError when it fails after the client's retries, and its
+        RefusedQuestionError when it will not have this question.
+        """
         used = hits[: self._passages]
         started = time.perf_counter()
         reply, cost = self._ask(messages(self._prompt, question, used))
@@ -173,5 +224,7 @@ class HeavyRung:
     def _ask(self, chat: Sequence[Mapping[str, str]]) -> "tuple[ChatCompletion, int]":
         try:
             return self._endpoint.ask(chat)
+        except RefusedQuestionError as error:
+            raise RefusedQuestionError(f"Rung {self.name!r}: {error}", error.reason) from error
         except ModelEndpointError as error:
             raise ModelEndpointError(f"Rung {self.name!r}: {error}") from error

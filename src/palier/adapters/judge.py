@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palier.adapters.heavy_rung import ChatEndpoint
+from palier.adapters.heavy_rung import ChatEndpoint, RefusedQuestionError
 from palier.adapters.remembered import Remembered, content_key
 from palier.domain.judging import Vote, judging_messages, read_vote
 from palier.params import JudgeParams
@@ -69,7 +69,10 @@ class Judge:
         votes, cost = [], 0
         for swapped in (False, True):
             first, second = (pair.reference, pair.candidate) if swapped else (pair.candidate, pair.reference)
-            reply, price = self._endpoint.ask(judging_messages(pair.question, first, second))
+            try:
+                reply, price = self._endpoint.ask(judging_messages(pair.question, first, second))
+            except RefusedQuestionError:  # a content filter's word is no vote
+                continue
             vote = read_vote(reply.choices[0].message.content or "", swapped=swapped)
             votes += [vote] if vote else []
             cost += price

@@ -3,15 +3,22 @@
 An answer is remembered by the content that led to it (rung, weights, prompt, question, passages read), so that a
 killed run goes on where it was and a new corpus version asks again only what changed. Who is asked, and whether a
 rung stays, is decided elsewhere.
+
+A question that an endpoint refuses is an outcome too: no answer, of quality 0, as the gateway serves it (the rung says
+nothing, and the next one is asked). It costs 0, as in the ledger: a refusal tells no tokens, though some endpoints
+charge for them. It is not remembered: who mends a filter need not forget what was paid for.
 """
 
 import json
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
 from palier.adapters.catalogue import sha256_file
+from palier.adapters.heavy_rung import RefusedQuestionError
 from palier.adapters.remembered import Remembered, content_key
 from palier.adapters.workspace import Workspace
 from palier.adapters.writer_rung import writer_hashes
@@ -19,14 +26,19 @@ from palier.domain.answering import AskedQuestion, Citation, Rung, RungAnswer, T
 from palier.domain.money import usd
 from palier.domain.scoring import TextEncoder, Verifier, features
 from palier.domain.text_metrics import best_f1
+from palier.errors import ModelEndpointError
 from palier.params import Params, ReaderRung, RungParams, WriterRung
 
 Progress = Callable[[int, int, str], None]
 N_THREADS = 2
+MAX_REFUSED_SHARE = 0.1
+FEW_REFUSED = 3
+"""Refusals of any share of the questions: a few about medicines or weapons are no fault of the set-up."""
+REASONS_SHOWN = 3
 
 
 class Recorder:
-    """Asks a rung what is not remembered, and counts."""
+    """Asks a rung what is not remembered, and counts; ``refused`` counts by rung and reason."""
 
     def __init__(self, params: Params, workspace: Workspace, encoder: TextEncoder, verifier: Verifier | None) -> None:
         self._params = params
@@ -36,35 +48,82 @@ class Recorder:
         self._memories: dict[str, Remembered] = {}
         self.n_asked = 0
         self.n_remembered = 0
+        self.refused: dict[str, Counter[str]] = {}
 
-    def record(self, rung: Rung, asked: Sequence[AskedQuestion], progress: Progress) -> list[dict[str, Any]]:
-        """Outcome rows of one rung, in order."""
-        fingerprint = rung_fingerprint(self._params, rung.name, self._workspace)
-        memory = self._memory(rung.name)
-        params = self._params.ladder.rungs[rung.name]
+    def record(
+        self, rung: Rung, asked: Sequence[AskedQuestion], progress: Progress, *, remembers: bool = True
+    ) -> list[dict[str, Any]]:
+        """Outcome rows of one rung, in order; without ``remembers``, nothing of them stays on disk.
+
+        Raises ModelEndpointError when the endpoint fails, or refuses more than MAX_REFUSED_SHARE of the questions.
+        """
+        answers = self._remembered_answers if remembers else self._answers
+        ask, reasons, rows = answers(rung), list[str](), []
 
         def one(item: AskedQuestion) -> dict[str, Any]:
-            key = _answer_key(fingerprint, item, params)
-            known = memory.get(key)
-            if known is not None:
-                self.n_remembered += 1
-                return outcome_row(item, answer_of(known), self._encoder, self._verifier)
-            answer = rung.answer(item.question, item.hits)
-            memory.put(key, asdict(answer))
-            self.n_asked += 1
-            return outcome_row(item, answer, self._encoder, self._verifier)
+            started = time.perf_counter()
+            try:
+                return outcome_row(item, ask(item), self._encoder, self._verifier)
+            except RefusedQuestionError as error:
+                reasons.append(error.reason)
+                if len(reasons) > max(FEW_REFUSED, MAX_REFUSED_SHARE * len(asked)):
+                    raise _too_many(rung.name, reasons, len(asked)) from error
+                nothing = RungAnswer(rung.name, "", latency_ms=1000 * (time.perf_counter() - started))
+                return outcome_row(item, nothing, self._encoder, self._verifier, correct=0.0)
 
-        rows = []
         with ThreadPoolExecutor(N_THREADS) as pool:
             for row in pool.map(one, asked):
                 rows.append(row)
                 progress(len(rows), len(asked), rung.name)
+        if reasons:
+            self.refused.setdefault(rung.name, Counter()).update(reasons)
+            progress(len(asked), len(asked), f"{rung.name}: {_told(reasons, len(asked))}, quality 0")
         return rows
+
+    def _answers(self, rung: Rung) -> Callable[[AskedQuestion], RungAnswer]:
+        """Asks the rung."""
+
+        def ask(item: AskedQuestion) -> RungAnswer:
+            self.n_asked += 1
+            return rung.answer(item.question, item.hits)
+
+        return ask
+
+    def _remembered_answers(self, rung: Rung) -> Callable[[AskedQuestion], RungAnswer]:
+        """Asks the rung what it has not answered before."""
+        fingerprint = rung_fingerprint(self._params, rung.name, self._workspace)
+        memory, params, ask = self._memory(rung.name), self._params.ladder.rungs[rung.name], self._answers(rung)
+
+        def recall(item: AskedQuestion) -> RungAnswer:
+            key = _answer_key(fingerprint, item, params)
+            known = memory.get(key)
+            if known is not None:
+                self.n_remembered += 1
+                return answer_of(known)
+            answer = ask(item)
+            memory.put(key, asdict(answer))
+            return answer
+
+        return recall
 
     def _memory(self, name: str) -> Remembered:
         if name not in self._memories:
             self._memories[name] = Remembered(self._workspace.cache / "outcomes" / f"{name}.answers.jsonl")
         return self._memories[name]
+
+
+def _told(reasons: Sequence[str], n_asked: int) -> str:
+    """How many questions were refused, and for what."""
+    counted = ", ".join(f"{reason}: {n}" for reason, n in Counter(reasons).most_common(REASONS_SHOWN))
+    return f"{len(reasons)} of {n_asked} questions refused by the endpoint ({counted})"
+
+
+def _too_many(rung: str, reasons: Sequence[str], n_asked: int) -> ModelEndpointError:
+    return ModelEndpointError(
+        f"Rung {rung!r}: {_told(reasons, n_asked)}, more than {MAX_REFUSED_SHARE:.0%}: that is the set-up, not the "
+        "questions. Change the endpoint's content filter or limits, or the rung's `request` or `passages`; then run "
+        "the same again: what was answered is remembered."
+    )
 
 
 def outcome_row(

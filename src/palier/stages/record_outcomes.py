@@ -40,7 +40,8 @@ Progress = Callable[[int, int, str], None]
 class RecordResult:
     """What was asked, what was remembered, and which rungs stay on the ladder (in which languages: `languages`).
 
-    ``left_out`` names a rung, or a rung and a language, with the reason.
+    ``left_out`` names a rung, or a rung and a language, with the reason; ``refused`` counts by rung and reason the
+    questions that its endpoint refuses.
     """
 
     n_questions: int
@@ -50,6 +51,7 @@ class RecordResult:
     left_out: Mapping[str, str]
     metrics: Mapping[str, float]
     languages: Mapping[str, tuple[str, ...]]
+    refused: Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Recording:
     left_out: Mapping[str, str]
     n_asked: int = 0
     n_remembered: int = 0
+    refused: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     judged: JudgeReport | None = None
     labels: pd.DataFrame = field(default_factory=pd.DataFrame)
     """What people think of answers, for the scorer alone."""
@@ -71,7 +74,7 @@ def run(params: Params, root: Path, settings: Settings, progress: Progress) -> R
     """Write queries.parquet, outcomes.parquet and rungs.json, and labels.parquet where feedback labels answers.
 
     Raises NotReadyError when the index is not built or no question or rung is left, InputError for recorded files in
-    another form.
+    another form, ModelEndpointError when an endpoint fails or refuses too many questions.
     """
     workspace = Workspace(root)
     encoder = OnnxEncoder(workspace.encoder)
@@ -88,8 +91,9 @@ def run(params: Params, root: Path, settings: Settings, progress: Progress) -> R
         recording.n_remembered,
         tuple(recording.languages),
         recording.left_out,
-        _metrics(recording.rows, recording.asked),
+        _metrics(recording),
         recording.languages,
+        recording.refused,
     )
 
 
@@ -121,7 +125,8 @@ def _ask(
             progress(1, 1, f"{which}: left out ({reason})")
     stay = [(rungs[name], served) for name, served in languages.items()]
     labels = record_labels(params, read_labels(workspace), retriever, stay, recorder, progress)
-    return Recording(asked, rows, languages, left_out, recorder.n_asked, recorder.n_remembered, labels=labels)
+    refused = {name: dict(reasons) for name, reasons in recorder.refused.items()}
+    return Recording(asked, rows, languages, left_out, recorder.n_asked, recorder.n_remembered, refused, labels=labels)
 
 
 def _record(
@@ -243,12 +248,14 @@ def _pair(one: RecordedOutcome, references: Mapping[str, str]) -> Pair:
     return Pair(one.item.question.text, one.answer.text, references[one.item.row["id"]])
 
 
-def _metrics(rows: Sequence[Mapping[str, Any]], asked: Sequence[AskedQuestion]) -> dict[str, float]:
-    """Per rung on validation questions (test rows are for evaluate-release): f1, share answered, cost, latency."""
-    validation = {item.row["id"] for item in asked if item.row["split"] == "validation"}
-    frame = pd.DataFrame(rows)
+def _metrics(recording: Recording) -> dict[str, float]:
+    """Per rung on validation questions (test rows are for evaluate-release): f1, share answered, cost, latency; and of
+    all that it was asked, how many questions its endpoint refused.
+    """
+    validation = {item.row["id"] for item in recording.asked if item.row["split"] == "validation"}
+    frame = pd.DataFrame(recording.rows)
     frame = frame[frame["query_id"].isin(validation)]
-    metrics = {}
+    metrics = {f"{name}.n_refused": float(sum(counts.values())) for name, counts in recording.refused.items()}
     for name, group in frame.groupby("model"):
         metrics[f"{name}.f1"] = float(group["correct"].mean())
         metrics[f"{name}.share_answered"] = float((group["answer"] != "").mean())
@@ -269,6 +276,8 @@ def _write(workspace: Workspace, recording: Recording) -> None:
         "languages": recording.languages,
         "left_out": dict(recording.left_out),
     }
+    if recording.refused:
+        rungs["refused"] = recording.refused
     if recording.judged is not None:
         rungs["judge"] = asdict(recording.judged)
     write_json(workspace.outcomes / "rungs.json", rungs)
