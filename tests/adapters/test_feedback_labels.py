@@ -92,6 +92,12 @@ def test_a_label_counts_for_the_rung_that_still_says_so(workspace: Workspace) ->
     assert recorded(workspace, labels, languages=("fr",)).empty
 
 
+def test_what_people_asked_is_not_remembered_where_an_erasure_could_not_find_it(workspace: Workspace) -> None:
+    """Each run asks again; golden questions are remembered, in files that hold no one else's."""
+    assert len(recorded(workspace, [label("18:30")])) == 1
+    assert not [path for path in workspace.cache.rglob("*") if path.is_file()]
+
+
 def test_labels_are_read_back_at_their_weight_and_old_ones_are_removed(workspace: Workspace) -> None:
     """A weight of 0 learns nothing; without labels there is no file."""
     workspace.outcomes.mkdir(parents=True)

@@ -2,7 +2,8 @@
 
 A thumb judges a text, and the scorer needs the numbers behind a text, which the ledger does not keep: so the rung is
 asked again, and the label counts only if the rung still says the same. Heavy rungs are not asked: that would cost money
-for a weak label. The price: after new weights or documents, labels of changed answers are lost.
+for a weak label. The price: after new weights or documents, labels of changed answers are lost; and nothing of it is
+remembered, since an erasure could not find it there, so each run asks again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from palier.domain.feedback import AnswerLabel
 from palier.domain.feedback_corpus import same_answer
 from palier.params import HeavyRung, Params
 
-FILE = "labels.parquet"
+LABEL_ROWS = "labels.parquet"
 Progress = Callable[[int, int, str], None]
 
 
@@ -39,14 +40,14 @@ def record_labels(
         if not own or isinstance(params.ladder.rungs[rung.name], HeavyRung):
             continue
         asked = [_asked(label, retriever, params.retrieval.k) for label in own]
-        given = recorder.record(rung, asked, progress)
+        given = recorder.record(rung, asked, progress, remembers=False)
         rows += [_labelled(row, label) for row, label in zip(given, own, strict=True) if _is_same(row, label)]
     return pd.DataFrame(rows)
 
 
 def write_labels(folder: Path, table: pd.DataFrame) -> None:
     """Beside the outcomes; no file where there is no label."""
-    path = folder / FILE
+    path = folder / LABEL_ROWS
     if table.empty:
         path.unlink(missing_ok=True)
     else:
@@ -55,7 +56,7 @@ def write_labels(folder: Path, table: pd.DataFrame) -> None:
 
 def read_label_rows(folder: Path, thumb_weight: float) -> pd.DataFrame:
     """What `write_labels` wrote, each row's `label_weight` times ``thumb_weight``; empty where nothing was written."""
-    path = folder / FILE
+    path = folder / LABEL_ROWS
     if thumb_weight == 0 or not path.is_file():
         return pd.DataFrame()
     table = pd.read_parquet(path)

@@ -1,10 +1,10 @@
 """Draws judged answers from the ledger into the workspace, and takes personal data out on the way.
 
 The only door between the ledger and a training set: what does not pass here is in no file that DVC keeps. Texts older
-than `keep_text_days` are blanked in the ledger, and so is what arrived late under an erasure. What may be learned from
-the rows is not decided here, but by the stage, again for each corpus revision. The price: a row keeps the ids of its
-request and of the keys that asked and judged (pseudonyms), so that shares can be counted and erasures found in older
-versions.
+than `keep_text_days` are blanked in the ledger, and so is what arrived late under an erasure; what a killed run was
+writing goes as well. What may be learned from the rows is not decided here, but by the stage, again for each corpus
+revision. The price: a row keeps the ids of its request and of the keys that asked and judged (pseudonyms), so that
+shares can be counted and erasures found in older versions.
 """
 
 import json
@@ -38,6 +38,7 @@ class Drawn:
 
 def draw_feedback(records: Records, workspace: Workspace, params: Params, now: datetime) -> Drawn:
     """Write feedback/rows.jsonl: one row for each (request, key that judged it), and each unjudged heavy answer."""
+    _remove_unfinished(workspace)
     rules = params.collect_feedback
     oldest = None if rules.keep_text_days is None else now - timedelta(days=rules.keep_text_days)
     n_forgotten = records.forget_texts(oldest)
@@ -73,6 +74,13 @@ def read_examples(workspace: Workspace) -> list[FeedbackExample]:
 def read_labels(workspace: Workspace) -> list[AnswerLabel]:
     """How good people find answers; empty where feedback was never collected."""
     return [AnswerLabel.model_validate_json(line) for line in _lines(workspace.feedback / LABELS)]
+
+
+def _remove_unfinished(workspace: Workspace) -> None:
+    """What `write_text` left beside the files when it was killed: no later write would replace it."""
+    for folder in (workspace.drawn_feedback, workspace.feedback):
+        for left in folder.glob(".*.partial"):
+            left.unlink(missing_ok=True)
 
 
 def _judged(records: Records, since: datetime) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 An erasure blanks the ledger and the next version; DVC's cache keeps earlier ones until they are dropped, which makes
 the commits that name them incomplete for ever, so it is asked for by name. The cache itself is looked through, not only
 what commits name: a run that died before its commit leaves rows there too. What was pushed to a remote is out of reach
-here, and models that were trained on such a version keep what they learned: train them again.
+here, and models that were trained on such a version keep what they learned: train them again. The present version is
+never dropped: of it, `record-outcomes` makes the part anew that an erasure leaves.
 """
 
 import json
@@ -15,7 +16,9 @@ from typing import Any
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
+from palier.adapters.feedback_labels import LABEL_ROWS
 from palier.adapters.versioning import CommandFailedError, run_dvc, run_git
+from palier.adapters.workspace import Workspace
 from palier.domain.feedback import learned_id
 
 POINTER = "feedback.dvc"
@@ -44,7 +47,7 @@ def versions_holding(root: Path, subject: str, words: Collection[tuple[str, str]
     ``words`` are `Records.words_of` the subject: by them what was learned is found when its rows are dropped already,
     and rows of before `asked_by`.
     """
-    cache = Path(run_dvc(["cache", "dir"], root).strip())
+    cache = _cache(root)
     held = _files_holding(cache, subject, words) - set(_files(root, "HEAD", cache))
     found, named = [], set[Path]()
     for commit, committed_at in _commits(root):
@@ -56,6 +59,16 @@ def versions_holding(root: Path, subject: str, words: Collection[tuple[str, str]
     return [*found, FeedbackVersion("", "", unnamed)] if unnamed else found
 
 
+def is_held_now(root: Path, subject: str, words: Collection[tuple[str, str]] = ()) -> bool:
+    """Whether the version of the last commit or the workspace's data/outcomes holds it; of that version, after an
+    erasure, only its outcomes can. ``words`` as of `versions_holding`.
+    """
+    cache, labels = _cache(root), Workspace(root).outcomes / LABEL_ROWS
+    learned = {learned_id(*word) for word in words}
+    in_workspace = labels.is_file() and not learned.isdisjoint(_query_ids(labels))
+    return in_workspace or not _files_holding(cache, subject, words).isdisjoint(_files(root, "HEAD", cache))
+
+
 def drop(versions: Sequence[FeedbackVersion]) -> int:
     """Delete their files from the cache; how many there were. No version without the subject loses one, since each of
     these files holds it.
@@ -64,6 +77,10 @@ def drop(versions: Sequence[FeedbackVersion]) -> int:
     for path in files:
         path.unlink()
     return len(files)
+
+
+def _cache(root: Path) -> Path:
+    return Path(run_dvc(["cache", "dir"], root).strip())
 
 
 def _files_holding(cache: Path, subject: str, words: Collection[tuple[str, str]]) -> set[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import typer
 
 from palier.adapters.feedback_rows import Drawn, draw_feedback
-from palier.adapters.feedback_versions import FeedbackVersion, drop, versions_holding
+from palier.adapters.feedback_versions import FeedbackVersion, drop, is_held_now, versions_holding
 from palier.adapters.records import Records
 from palier.adapters.versioning import commit, reproduce, snapshot
 from palier.adapters.workspace import read_json
@@ -21,7 +21,9 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Collected:
-    """``version`` is the training set's; ``older`` are those that still hold what was to be erased."""
+    """``version`` is the training set's; ``older`` are those that still hold what was to be erased, as the present
+    labels in data/outcomes may (``is_in_outcomes``).
+    """
 
     version: str
     changed: bool
@@ -29,6 +31,7 @@ class Collected:
     n_erased: int
     older: tuple[FeedbackVersion, ...]
     n_files_dropped: int
+    is_in_outcomes: bool
     report: dict[str, object]
 
 
@@ -47,11 +50,11 @@ def collect(context: Context, erase: Sequence[str], as_json: bool, *, drop_versi
     report = read_json(context.workspace.feedback / "report.json", "collect-feedback")
     version = str(report["version"])
     commit(root, f"Collect feedback {version[:12]}")
-    older = tuple(
-        version for subject in erase for version in versions_holding(root, subject, records.words_of(subject))
-    )
+    words = {subject: records.words_of(subject) for subject in erase}
+    older = tuple(version for subject in words for version in versions_holding(root, subject, words[subject]))
     n_dropped = drop(older) if drop_versions else 0
-    found = Collected(version, changed, drawn, n_erased, older, n_dropped, report)
+    is_in_outcomes = any(is_held_now(root, subject, words[subject]) for subject in words)
+    found = Collected(version, changed, drawn, n_erased, older, n_dropped, is_in_outcomes, report)
     show(found, as_json, _described(found, erase))
     return version
 
@@ -66,17 +69,17 @@ def _described(found: Collected, erase: Sequence[str]) -> str:
         *(f"  personal data taken out: {n} ({kind})" for kind, n in sorted(found.drawn.removed.items())),
     ]
     if erase:
-        lines += [f"Erased the texts of {found.n_erased} requests.", *_older(found, erase)]
+        lines += [f"Erased the texts of {found.n_erased} requests.", *_older(found, erase), *_elsewhere(found)]
     return "\n".join(lines)
 
 
 def _older(found: Collected, erase: Sequence[str]) -> list[str]:
     """Where it still lies, and the command that drops it."""
     if not found.older:
-        return [f"No older version in DVC's cache holds them. {_REMOTE}"]
+        return ["No older version in DVC's cache holds them."]
     if found.n_files_dropped:
         n = len(found.older)
-        return [f"Dropped {found.n_files_dropped} files of {n} older version(s) from DVC's cache. {_REMOTE}"]
+        return [f"Dropped {found.n_files_dropped} files of {n} older version(s) from DVC's cache."]
     commits = [
         f"  {version.commit[:12]} of {version.committed_at}" if version.commit else "  a run that made no commit"
         for version in found.older[:SHOWN]
@@ -85,11 +88,19 @@ def _older(found: Collected, erase: Sequence[str]) -> list[str]:
     return [
         f"{len(found.older)} older version(s) in DVC's cache still hold them:",
         *commits,
-        f"Drop those files with `palier collect-feedback {subjects} --drop-versions`. {_REMOTE}",
+        f"Drop those files with `palier collect-feedback {subjects} --drop-versions`.",
     ]
 
 
-_REMOTE = (
-    "What was pushed to a remote goes with `dvc gc --workspace --cloud`; models trained on them, and the labels in "
-    "data/outcomes, forget when they are made again: erase once more after that."
+def _elsewhere(found: Collected) -> list[str]:
+    """What this command does not change, and who does."""
+    outcomes = "The present labels in data/outcomes still hold them: run the train_models DAG, then erase once more."
+    return [*([outcomes] if found.is_in_outcomes else []), *_OUT_OF_REACH]
+
+
+_OUT_OF_REACH = (
+    "Not looked at, since it lies elsewhere:",
+    "  what was pushed to a DVC remote: `dvc gc --workspace --cloud`; backups and other clones",
+    "  Postgres' old pages, until VACUUM; answers in the gateway's memory, until `palier services down`",
+    "  models that learned from them (DVC's cache, MLflow, releases): train again, then delete the old ones",
 )
