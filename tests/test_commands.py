@@ -1,8 +1,9 @@
 """Commands on this machine: what they read, what they leave, and what they say when something is not there."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from palier.adapters import release_commands
 from palier.adapters.airflow_api import AirflowApi
 from palier.adapters.records import Records
 from palier.adapters.release_commands import Candidate, Order
+from palier.adapters.services.binding import NOTE, bind_state
+from palier.commands.context import open_context
 from palier.commands.questions import _ask_file, create_key, local_key, revoke_key, trace
 from palier.commands.releases import explain
-from palier.commands.services import down, specs
+from palier.commands.services import down, specs, start, up
 from palier.commands.stages import WARNINGS_SHOWN, version_documents
-from palier.commands.tour import _first_questions, wait_until_ready
+from palier.commands.tour import _first_questions, run_tour, wait_until_ready
 from palier.commands.workspaces import _findings
 from palier.domain.ledger import LedgerRow
 from palier.domain.rollout import ReleaseRef
@@ -94,6 +97,102 @@ def test_the_doctor_looks_at_the_disk_where_state_will_be_kept(tmp_path: Path) -
 def test_an_empty_address_leaves_the_embedded_search_node_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELASTICSEARCH_URL", "")
     assert [spec.name for spec in specs(Settings(), ("search",))] == ["search"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """A state directory, not there yet, and two workspaces that may want it."""
+
+    state: Path
+    mine: Path
+    other: Path
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    """They are of the environment; MLflow runs elsewhere, so that `up mlflow` starts nothing."""
+    found = Places(tmp_path / "some" / "state", tmp_path / "mine", tmp_path / "other")
+    for workspace in (found.mine, found.other):
+        workspace.mkdir()
+        shutil.copy(repository_root() / "params.yaml", workspace)
+    monkeypatch.setenv("PALIER_STATE_DIR", str(found.state))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{NOBODY}")
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def test_a_state_belongs_to_the_workspace_that_its_services_were_started_for(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one is refused whatever it asks, with both paths and the remedy; nothing is started or made for it."""
+    monkeypatch.setenv("PALIER_WORKSPACE", "mine")
+    up(["mlflow"])
+    up(["mlflow"])
+    assert open_context(None).workspace.root == places.mine
+    said = rf"{places.state} belongs .* {places.mine}, and {places.other} .*services down.*PALIER_STATE_DIR="
+    with pytest.raises(InputError, match=said):
+        open_context(Path("other"))
+    monkeypatch.setenv("PALIER_WORKSPACE", "other")
+    with pytest.raises(InputError, match=said):
+        up(["mlflow"])
+    with pytest.raises(InputError, match=rf"{places.mine}, and {places.other}-new .* go on with {places.mine}"):
+        run_tour(Path("other-new"))
+    assert not Path("other-new").exists()
+    assert [path.name for path in places.state.iterdir() if path.is_file()] == [NOTE]
+
+
+def test_a_state_is_found_again_by_its_workspace_under_any_name(places: Places) -> None:
+    """Through a link, and from the copy that DVC makes below the workspace for an experiment."""
+    bind_state(places.state, places.mine)
+    Path("alias").symlink_to(places.mine)
+    open_context(Path("alias"))
+    copy = places.mine / ".dvc" / "tmp" / "exps" / "tmp1"
+    copy.mkdir(parents=True)
+    shutil.copy(places.mine / "params.yaml", copy)
+    open_context(copy)
+    bind_state(places.state, Path("alias"))
+
+
+def test_a_workspace_that_was_moved_is_let_in_by_hand(places: Places) -> None:
+    bind_state(places.state, places.mine)
+    shutil.rmtree(places.other)
+    places.mine.rename(places.other)
+    note = places.state / NOTE
+    with pytest.raises(
+        InputError, match=rf"{places.mine} is not there any more: .*{places.other} now, delete {note}\."
+    ):
+        open_context(places.other)
+    note.unlink()
+    start(Settings(workspace=places.other), ["mlflow"])
+    assert note.read_text() == f"{places.other}\n"
+
+
+def test_services_without_a_workspace_leave_the_state_to_whoever_comes(places: Places) -> None:
+    """A search node for benchmarks, say."""
+    start(Settings(workspace=Path("nowhere")), ["mlflow"])
+    open_context(places.mine)
+    open_context(places.other)
+
+
+def test_a_state_that_cannot_be_written_is_said(places: Places) -> None:
+    settings = Settings(workspace=places.mine)
+    places.state.parent.mkdir()
+    places.state.touch()  # since the settings were read
+    with pytest.raises(InputError, match=rf"{places.state}.*PALIER_STATE_DIR"):
+        start(settings, ["mlflow"])
+    with pytest.raises(InputError, match=rf"{places.state}.*PALIER_STATE_DIR"):
+        bind_state(places.state, places.mine)
+
+
+def test_each_state_has_an_mlflow_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Aliases of one assistant's releases are not moved by another's; the default's lies in the checkout."""
+    monkeypatch.delenv("PALIER_STATE_DIR")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (default,) = specs(Settings(), ("mlflow",))
+    assert default.cwd == repository_root()
+    (own,) = specs(Settings(state_dir=tmp_path), ("mlflow",))
+    assert callable(own.command)
+    assert f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}" in own.command(lambda _line: None)
 
 
 def test_every_command_prints_json_but_those_that_show_or_write_it() -> None:

@@ -1,5 +1,8 @@
 """Settings come from the environment, have loopback defaults, and never show a secret."""
 
+import os
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -61,6 +64,51 @@ def test_a_command_says_every_wrong_setting_and_ends_as_for_other_input(monkeypa
     told = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in told] == ["error", "PALIER_SEARCH_PORT is '0'"]
     assert "PALIER_GATEWAY_PORT is 'abc'" in told[0]
+
+
+@pytest.mark.parametrize("command", ["services up", "services status", "keys list", "usage", "doctor"])
+def test_a_state_directory_under_a_file_is_refused_by_every_command(tmp_path, monkeypatch, capsys, command):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PALIER_STATE_DIR", str(tmp_path / "file" / "state"))
+    monkeypatch.setattr("sys.argv", ["palier", *command.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert f"PALIER_STATE_DIR is '{tmp_path}/file/state'" in told
+    assert f"({tmp_path / 'file'} is no folder). Mend it" in told
+
+
+@pytest.mark.parametrize("place", ["/", "shut"])
+def test_a_state_directory_that_one_may_not_make_is_refused(tmp_path, place):
+    """Where one may look but not write, and where one may not even look. One that is there may be read-only."""
+    (tmp_path / "shut").mkdir(mode=0)
+    wanted = tmp_path / place / "no-such-folder" / "state"
+    told = as_nobody(lambda: Settings(state_dir=wanted))
+    assert told.startswith(f"PALIER_STATE_DIR is '{wanted}', and no folder can be made there (")
+    assert as_nobody(lambda: Settings(state_dir=Path("/"))) == ""
+
+
+def as_nobody(read) -> str:
+    """What InputError comes of it in a process that root's rights do not help; empty when none."""
+    out, into = os.pipe()
+    if not (child := os.fork()):
+        told = "it did not end as it should"
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            read()
+            told = ""
+        except InputError as error:
+            told = str(error)
+        finally:
+            os.write(into, told.encode())
+            os._exit(0)
+    os.close(into)
+    with os.fdopen(out) as stream:
+        told = stream.read()
+    os.waitpid(child, 0)
+    return told
 
 
 def test_defaults_are_the_embedded_services_on_loopback(monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 Nothing here changes an answer (that is `params.yaml`). Defaults are the embedded services on loopback.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -24,6 +25,22 @@ def _with_port(url: str) -> str:
     if not complete:
         raise ValueError("must name scheme, host and port, as in https://search.example:9200")
     return url
+
+
+def _makeable(folder: Path) -> Path:
+    """A folder that is there or can be made: else whatever needs it first would end in a traceback."""
+    fault = ""
+    try:
+        nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+        if not nearest.is_dir():
+            fault = f"{nearest} is no folder"
+        elif nearest != folder and not os.access(nearest, os.W_OK | os.X_OK):
+            fault = f"you may not write in {nearest}"
+    except OSError as error:
+        fault = f"{error.filename}: {error.strerror}"
+    if fault:
+        raise ValueError(f"is {str(folder)!r}, and no folder can be made there ({fault})")
+    return folder
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -51,8 +68,10 @@ class Settings(BaseSettings):
     )
 
     workspace: Path = Path("workspace")
-    state_dir: Path = Field(default_factory=lambda: repository_root() / ".palier")
-    """Service state, logs, the built search node and its data, releases of the gateway."""
+    state_dir: Annotated[Path, AfterValidator(_makeable)] = Field(default_factory=lambda: repository_root() / ".palier")
+    """Service state, logs, the search node's data, MLflow's store (but for the default: `mlruns/` beside it), releases
+    of the gateway: all of one workspace.
+    """
 
     elasticsearch_url: Annotated[str, AfterValidator(_with_port)] | None = Field(
         default=None, validation_alias="ELASTICSEARCH_URL", repr=False

@@ -78,6 +78,7 @@ def api(airflow: Served) -> AirflowApi:
 def at_hand(airflow: Served, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of an Airflow that is the one of the environment."""
     monkeypatch.setenv("PALIER_STATE_DIR", str(airflow.folder))
+    monkeypatch.setenv("PALIER_WORKSPACE", str(airflow.folder / "workspace"))
     monkeypatch.setenv("PALIER_AIRFLOW_PORT", str(airflow.port))
     return airflow.folder
 

@@ -98,6 +98,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def test_a_state_that_cannot_be_used_is_said_with_the_remedy(
+    folder: Path, make_spec: Callable[..., ServiceSpec]
+) -> None:
+    (folder / "file").touch()
+    supervisor = Supervisor(folder / "file" / "services")
+    for act in (
+        lambda: supervisor.up(make_spec()),
+        lambda: supervisor.down("echo"),
+        lambda: supervisor.status([make_spec()]),
+    ):
+        with pytest.raises(ServiceError, match=r"file/services.* cannot be used .*PALIER_STATE_DIR"):
+            act()
+
+
 def processes_of(folder: Path) -> list[psutil.Process]:
     """Everything alive that works in the folder: how the tests see what a `down` left behind."""
     found = []

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
+from palier.adapters.services import require_own_state
 from palier.adapters.workspace import Workspace, write_json
 from palier.errors import NotReadyError
 from palier.params import Params, load_params
@@ -37,12 +38,16 @@ class Context:
 
 
 def open_context(workspace: Path | None) -> Context:
-    """Settings and params of the workspace that is named, stood in, or set in the environment."""
+    """Settings and params of the workspace that is named, stood in, or set in the environment.
+
+    Raises NotReadyError where it is no workspace, and InputError where the state directory is another one's.
+    """
     settings = Settings()
     root = workspace or workspace_at_hand(settings)
     if not (root / "params.yaml").is_file():
         raise NotReadyError(f"{root} is no workspace. Make one with `palier init {root}`, or name it with -w.")
     root = root.resolve()
+    require_own_state(settings.state_dir, root)
     return Context(settings, Workspace(root), load_params(root / "params.yaml"))
 
 

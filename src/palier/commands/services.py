@@ -19,8 +19,10 @@ from palier.adapters.services import (
     ServiceSpec,
     Supervisor,
     airflow_spec,
+    bind_state,
     gateway_spec,
     mlflow_spec,
+    require_own_state,
     search_spec,
 )
 from palier.commands.context import JsonOption, show, workspace_at_hand
@@ -72,7 +74,13 @@ def status(as_json: JsonOption = False) -> None:
 
 
 def start(settings: Settings, names: Sequence[str] | None = None) -> list[Running]:
-    """Start the named services (default: all), saying what happens; Airflow's pool is made when Airflow is up."""
+    """Start the named services (default: all), saying what happens; Airflow's pool is made when Airflow is up.
+
+    Where there is a workspace, the state is its own from now on; raises as `require_workspace` where it is not.
+    """
+    if (settings.workspace / "params.yaml").is_file():  # else nobody's: a search node for benchmarks, for instance
+        require_workspace(settings)
+        bind_state(settings.state_dir, settings.workspace)
     supervisor = Supervisor(settings.state_dir / "services")
     chosen = list(specs(settings, _chosen(names)))
     supervisor.require_ports(chosen)
@@ -88,10 +96,12 @@ def start(settings: Settings, names: Sequence[str] | None = None) -> list[Runnin
 
 
 def require_workspace(settings: Settings) -> None:
-    """Raises ServiceError where Airflow runs for another workspace than this one.
+    """Raises InputError where the state is another workspace's, and ServiceError where Airflow runs for another.
 
-    The process itself is asked: its tasks work where the environment says that it was started with.
+    Airflow's process itself is asked, for it may have been started before there was a workspace: its tasks work where
+    the environment says that it was started with.
     """
+    require_own_state(settings.state_dir, settings.workspace)
     (airflow,) = Supervisor(settings.state_dir / "services").status(list(specs(settings, ["airflow"])))
     asked = settings.workspace.resolve()
     try:
@@ -123,7 +133,8 @@ def specs(settings: Settings, names: Sequence[str]) -> Iterator[ServiceSpec]:
         if name == "search" and settings.elasticsearch_url is None:
             yield search_spec(root / "search_node", settings.state_dir / "search", settings.search_port, env)
         elif name == "mlflow" and settings.mlflow_url is None:
-            yield mlflow_spec(binaries, root, settings.mlflow_port, env)
+            is_default = settings.state_dir.resolve() == root / ".palier"
+            yield mlflow_spec(binaries, root if is_default else settings.state_dir, settings.mlflow_port, env)
         elif name == "airflow":
             folders = AirflowFolders(settings.state_dir / "airflow", root / "dags", settings.workspace)
             yield airflow_spec(binaries, root, settings.airflow_port, folders, env)

@@ -240,6 +240,8 @@ class Supervisor:
             return _Record(**json.loads(self._record_path(name).read_text()))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise self._no_access(error) from error
         except (ValueError, TypeError) as error:
             path = self._record_path(name)
             raise ServiceError(f"{path} is not a record of a process ({error}); delete it") from error
@@ -253,11 +255,21 @@ class Supervisor:
     def _record_path(self, name: str) -> Path:
         return self._state / f"{name}.json"
 
+    def _no_access(self, error: OSError) -> ServiceError:
+        return ServiceError(
+            f"{error.filename} cannot be used ({error.strerror}), and services keep their state there. "
+            "Set PALIER_STATE_DIR to a folder of your own."
+        )
+
     @contextlib.contextmanager
     def _lock(self, name: str) -> Iterator[None]:
         """One start or stop of a service at a time; the second waits."""
-        self._state.mkdir(parents=True, exist_ok=True)
-        with (self._state / f"{name}.lock").open("w") as handle:
+        try:
+            self._state.mkdir(parents=True, exist_ok=True)
+            handle = (self._state / f"{name}.lock").open("w")
+        except OSError as error:
+            raise self._no_access(error) from error
+        with handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
