@@ -5,10 +5,10 @@ FROM python:3.11-slim-bookworm
 RUN apt-get update && apt-get install -y --no-install-recommends git libgomp1 && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --create-home palier \
  && install -d -o palier /var/lib/palier /var/lib/airflow /var/lib/mlflow /workspace
-COPY requirements/platform.txt docker/celery-drivers.txt /build/
+# The platform's packages, and what Celery, Redis and Postgres need: every file with its hash.
+COPY requirements/production.txt /build/
 RUN python -m venv /opt/palier \
- && /opt/palier/bin/pip install --no-cache-dir --no-deps --require-hashes -r /build/platform.txt \
- && /opt/palier/bin/pip install --no-cache-dir -r /build/celery-drivers.txt
+ && /opt/palier/bin/pip install --no-cache-dir --no-deps --require-hashes -r /build/production.txt
 # The paths of the checkout are kept: `palier init` copies params.yaml and dvc.yaml from here.
 COPY . /app
 RUN /opt/palier/bin/pip install --no-cache-dir --no-deps --no-build-isolation --editable /app
