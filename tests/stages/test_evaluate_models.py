@@ -14,7 +14,7 @@ from palier.adapters.feedback_rows import EXAMPLES
 from palier.adapters.outcome_recorder import Recorder, outcome_row
 from palier.adapters.workspace import Workspace, write_json, write_jsonl, write_text
 from palier.adapters.writer_rung import CONFIG, WRITER_FILE, WriterConfig
-from palier.domain.answering import AskedQuestion, Hit, NoPassages, Question, RungAnswer
+from palier.domain.answering import AskedQuestion, Cascade, Hit, NoPassages, Question, RungAnswer, Step
 from palier.params import Params, WriterRung, load_params
 from palier.settings import repository_root
 from palier.stages import evaluate_models
@@ -104,6 +104,14 @@ def test_questions_without_any_answer_make_a_report_that_says_what_is_missing(pl
     assert "untuned_writer" not in found.baselines
     assert not any("bleu" in name for name in found.metrics)
     assert {"answers", "scorer", "not-measured"} <= {section.key for section in page_of(found, "Dishes", []).sections}
+
+
+def test_the_page_says_which_cascade_it_speaks_of(place: Workspace) -> None:
+    assert evaluate_models._cascade_fact(place) == []
+    cascade = Cascade(steps=(Step(rung="reader", threshold=0.4137), Step(rung="wide", threshold=0.1)))
+    write_json(place.cascade / "cascade.json", {"cascade": cascade.model_dump()})
+    told = "reader (from score 0.414), then wide (from score 0.100), else the best-scored answer of these"
+    assert evaluate_models._cascade_fact(place) == [("Cascade", told)]
 
 
 @pytest.mark.parametrize(

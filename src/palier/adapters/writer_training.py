@@ -64,7 +64,7 @@ def train_writer(
     optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     position = load_checkpoint(checkpoint, model, optimizer) if checkpoint.is_file() else Position()
     model.train()
-    for step, epoch, rows in _schedule(epoch_rows, plan, position.step):
+    for step, epoch, ends_epoch, rows in _schedule(epoch_rows, plan, position):
         done = max(step / plan.n_steps, position.seconds / plan.max_seconds)
         if done >= 1:
             break
@@ -74,6 +74,8 @@ def train_writer(
         loss = _one_step(model, optimizer, trained, rows)
         position.step, position.seconds = step + 1, position.seconds + time.monotonic() - started
         on_step(position.step)
+        if ends_epoch:
+            position.epoch, position.epoch_start = epoch + 1, position.step
         if position.step % plan.checkpoint_steps == 0 or position.step == plan.n_steps:
             save_checkpoint(checkpoint, model, optimizer, position)
         progress(position.step, plan.n_steps, _report(plan, loss, epoch, done, position.seconds))
@@ -159,15 +161,15 @@ def own_adapter_off(model: "PeftModel") -> Iterator[None]:
 
 
 def _schedule(
-    epoch_rows: Callable[[int], Sequence[WriterRow]], plan: WriterPlan, first_step: int
-) -> Iterator[tuple[int, int, Sequence[WriterRow]]]:
-    """(step, epoch, rows) from ``first_step`` on, over as many epochs as the plan has steps."""
-    step, epoch = 0, 0
+    epoch_rows: Callable[[int], Sequence[WriterRow]], plan: WriterPlan, position: Position
+) -> Iterator[tuple[int, int, bool, Sequence[WriterRow]]]:
+    """(step, epoch, is last of its epoch, rows) from ``position`` on, over as many epochs as the plan has steps."""
+    first_step, step, epoch = position.step, position.epoch_start, position.epoch
     while step < plan.n_steps:
         batches = _batches(epoch_rows(epoch), plan.batch_size, np.random.default_rng((plan.seed, 0, epoch)))
-        for rows in batches:
+        for index, rows in enumerate(batches):
             if step >= first_step:
-                yield step, epoch, rows
+                yield step, epoch, index == len(batches) - 1, rows
             step += 1
             if step >= plan.n_steps:
                 return

@@ -307,6 +307,7 @@ def _describe_judged(judged: "BlindResult") -> str:
     lines = [
         f"{judged.n_judged} judgements: {first} {wins[first]}, {second} {wins[second]}, tie {judged.ties}",
         f"left out, as both said the same: {judged.n_same}",
+        *(f"not counted: {told}" for told in judged.left_out),
         f"{first} preferred: {share.value:.2f} ({share.low:.2f} to {share.high:.2f}, 95 % interval over questions)",
     ]
     if judged.agreement is not None:

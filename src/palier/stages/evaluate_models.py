@@ -28,7 +28,7 @@ from palier.adapters.evaluation.findings import Findings
 from palier.adapters.evaluation.noise_trials import NoiseTrials, chosen_for_noise
 from palier.adapters.evaluation.page import render
 from palier.adapters.evaluation.scorer_measures import CurvePoint, learning_curve, scorer_measures
-from palier.adapters.evaluation.sections import page_of
+from palier.adapters.evaluation.sections import LANGUAGES, page_of
 from palier.adapters.evaluation.tables import baseline_table
 from palier.adapters.evaluation.writer_measures import gold_perplexity
 from palier.adapters.feedback_rows import read_examples
@@ -89,14 +89,26 @@ def run(params: Params, root: Path, settings: Settings, progress: Progress, orde
         findings = _Evaluation(params, exam, progress).findings(order)
     place = Workspace(root)
     folder = order.out or place.report
+    by_language = ", ".join(f"{LANGUAGES[lang]} {n}" for lang, n in findings.n_questions.items() if lang != "all")
     facts = [
-        ("Questions", ", ".join(f"{lang}: {n}" for lang, n in findings.n_questions.items())),
-        ("Rungs", ", ".join(findings.rungs)),
+        ("Questions", f"{findings.n_questions['all']} ({by_language})"),
+        ("Rungs", ", ".join(rung for rung in findings.rungs if rung != CASCADE)),
+        *_cascade_fact(place),
         ("Corpus revision", str(read_json(place.corpus / "manifest.json", "version-documents")["revision"])[:12]),
     ]
     write_json(folder / METRICS, findings.plain())
-    write_text(folder / PAGE, render(page_of(findings, f"Models: {exam.title}", facts)))
+    write_text(folder / PAGE, render(page_of(findings, f"Evaluation of models: {exam.title}", facts)))
     return ModelsReport(folder / PAGE, findings.n_questions["all"], findings.metrics, findings.not_measured)
+
+
+def _cascade_fact(place: Workspace) -> list[tuple[str, str]]:
+    """The rungs of the chosen cascade, each with what its answer is accepted from."""
+    if not (place.cascade / "cascade.json").is_file():
+        return []
+    cascade = Cascade.model_validate(read_json(place.cascade / "cascade.json", "tune-cascade")["cascade"])
+    what = "lead" if cascade.by_beliefs else "score"
+    steps = ", then ".join(f"{step.rung} (from {what} {step.threshold:.3f})" for step in cascade.steps)
+    return [("Cascade", f"{steps}, else the best-scored answer of these")]
 
 
 def write_blind(

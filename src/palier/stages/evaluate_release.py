@@ -173,7 +173,7 @@ def _intervals(answers: pd.DataFrame, reference: pd.DataFrame, params: Params) -
     if len(answerable):
         found["f1.answerable"] = _interval(answerable["f1"], params)
         if params.retrieval.searches:
-            found["recall_at_10"] = _interval(answerable["retrieved_gold"], params)
+            found[f"recall_at_{params.retrieval.k}"] = _interval(answerable["retrieved_gold"], params)
     cited = answers["cites_gold"].dropna()
     if len(cited):
         found["citation_correct"] = _interval(cited, params)

@@ -21,20 +21,22 @@ Measures = Mapping[str, Interval | None]
 """By name; None where there is no row to measure on."""
 
 NAMES = {
-    "em": "Exact match",
-    "f1": "F1",
+    "f1": "F1\u00a0↑",
     "share_answered": "Share answered",
-    "no_answer_f1": "No-answer F1",
-    "quality": "Quality (F1, or 1 for a right “no answer”)",
-    "citation_correct": "Citation is the gold passage",
-    "bleu": "BLEU (sentence, 0–1)",
-    "rouge_l": "ROUGE-L",
-    "meteor": "METEOR (exact and stem)",
-    "repetition": "Repeated 3-grams",
-    "cost_usd": "Cost, USD",
-    "latency_ms": "Latency, ms",
+    "em": "Exact match\u00a0↑",
+    "no_answer_f1": "No-answer F1\u00a0↑",
+    "quality": "Quality (F1, or 1 for a right “no answer”)\u00a0↑",
+    "citation_correct": "Citation is the gold passage\u00a0↑",
+    "bleu": "BLEU (sentence, 0–1)\u00a0↑",
+    "rouge_l": "ROUGE-L\u00a0↑",
+    "meteor": "METEOR (exact and stem)\u00a0↑",
+    "repetition": "Repeated 3-grams\u00a0↓",
+    "cost_usd": "Cost, USD per 1,000 questions\u00a0↓",
+    "latency_ms": "Latency, ms\u00a0↓",
 }
-"""Measure by measure, as the page says it. F1 and share answered stand side by side: one is bought with the other."""
+"""Measure by measure, as the page says it, and whether more or less is better. F1 and share answered stand side by
+side: one is bought with the other.
+"""
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,23 @@ get. Sides are drawn per question, rows are shuffled. Questions that both rungs 
 out: there is nothing to judge. The price: so the shares speak of the questions on which the two differ, and the result
 says how many do not.
 
-Raters' work is not to be lost or misread: no sheet is written over another, and the key knows the words of each row.
+Raters' work is not to be lost or misread. No sheet is written over another. A row is known by its id, which is made of
+its words, so that an earlier sheet's row is never taken for one of this sheet; and since spreadsheets write cells anew
+(numbers, dates, quotation marks, line ends, encodings), its words only have to look like those that the key holds. A
+row of which that cannot be said is left out by itself, and told. The price: a lone number can become any other unseen.
 """
 
+import codecs
 import csv
 import hashlib
 import io
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +35,14 @@ from palier.errors import InputError
 COLUMNS = ("item", "lang", "question", "reference", "answer_1", "answer_2", "better", "rater", "comment")
 VERDICTS = ("1", "2", "tie")
 NO_ANSWER = "(no answer)"
-_NEEDED = ("item", "question", "answer_1", "answer_2", "better")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+ALIKE = 0.6
+"""Similarity (0..1, difflib's ratio) of a cell to what was written there, from which on it is still that."""
+_JUDGED = ("question", "answer_1", "answer_2")
+_NEEDED = ("item", *_JUDGED, "better")
+_FORMULA = re.compile(r"(^|[;\t\r\n])(\s*)(?=[=+\-@＝＋－＠])")
+"""Where a spreadsheet could begin a formula: a cell's start, and what it may take for one (the separators of another
+country, a line end)."""
+_CONSONANTS = "bcdfghjklmnpqrst"  # no spreadsheet finds a number or a month in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +60,15 @@ class BlindPair:
 class BlindResult:
     """Judgements read back. ``preference`` is the share won by the first rung, a tie as one half.
 
-    ``n_same`` questions were left out of the sheet: both rungs said the same.
+    ``n_same`` questions were left out of the sheet: both rungs said the same. ``left_out`` tells of each judgement that
+    is not counted, and why.
     ``agreement`` is the share of items, judged by the first two raters, with the same verdict; ``kappa`` is Cohen's.
     """
 
     rungs: tuple[str, str]
     n_judged: int
     n_same: int
+    left_out: tuple[str, ...]
     wins: Mapping[str, int]
     ties: int
     preference: Interval
@@ -93,13 +108,11 @@ def write_sheet(sheet: Path, rungs: tuple[str, str], pairs: Sequence[BlindPair],
     items = {}
     for number, (pair, swap) in enumerate(zip(order, swapped, strict=True), 1):
         shown = pair.answers[::-1] if swap else pair.answers
-        cells = (pair.lang, pair.question, pair.reference, *(answer or NO_ANSWER for answer in shown))
-        writer.writerow([number, *map(_safe, cells), "", "", ""])
-        items[str(number)] = {
-            "query_id": pair.query_id,
-            "rungs": list(rungs[::-1] if swap else rungs),
-            "digest": _digest(cells[1], *cells[3:]),
-        }
+        said = (pair.question, *(answer or NO_ANSWER for answer in shown))
+        item = f"{number}-{_letters(said)}"
+        cells = (pair.lang, said[0], pair.reference, *said[1:])
+        writer.writerow([item, *map(_safe, cells), "", "", ""])
+        items[item] = {"query_id": pair.query_id, "rungs": list(rungs[::-1] if swap else rungs), "said": list(said)}
     write_text(sheet, "\ufeff" + text.getvalue())  # the mark by which spreadsheets know UTF-8
     write_json(key_file(sheet), {"rungs": list(rungs), "n_same": len(pairs) - len(differing), "items": items})
     return len(order)
@@ -108,9 +121,9 @@ def write_sheet(sheet: Path, rungs: tuple[str, str], pairs: Sequence[BlindPair],
 def read_sheets(sheets: Sequence[Path], rng: np.random.Generator) -> BlindResult:
     """The judgements of one or more filled sheets (copies, one per rater, or one with a column of raters).
 
-    The key lies beside the first sheet. A row without a verdict is left out. Raises InputError without the key, for
-    another verdict than 1, 2 or tie, an unknown item, a row of another sheet, a rater who judged an item twice, or when
-    nothing is judged.
+    The key lies beside the first sheet. A row without a verdict is not judged; one with another verdict than 1, 2 or
+    tie, of another sheet, or whose words are no longer its own is left out and told. Raises InputError without the key,
+    for a file that is no such sheet, a rater who judged an item twice, or when nothing is left.
     """
     key_path = key_file(sheets[0])
     if not key_path.is_file():
@@ -120,21 +133,32 @@ def read_sheets(sheets: Sequence[Path], rng: np.random.Generator) -> BlindResult
         )
     key = read_json(key_path, "evaluate-models --blind-out")
     first, second = key["rungs"]
+    known = _Key(key["items"])
     judged: dict[str, dict[str, str]] = {}
+    left_out = []
     for sheet in sheets:
-        for rater, item, winner in _verdicts(sheet, key_path, key["items"]):
+        for row in _rows(sheet):
+            verdict, item = _whole(row["better"].casefold()), row["item"].strip().casefold()
+            if not verdict:
+                continue
+            if reason := known.why_not(item, verdict, row):
+                left_out.append(f"{sheet.name}: item {item!r}: {reason}")
+                continue
+            rater = row.get("rater", "").strip() or sheet.stem
             if item in judged.setdefault(rater, {}):
                 raise InputError(f"{sheet}: {rater!r} judged item {item} twice. Give each rater a name of their own.")
-            judged[rater][item] = winner
+            judged[rater][item] = known.winner(item, verdict)
     every = [(item, winner) for verdicts in judged.values() for item, winner in verdicts.items()]
     if not every:
-        raise InputError("No row has a verdict: write 1, 2 or tie into the column `better`.")
+        told = "".join(f"\n  {one}" for one in left_out)
+        raise InputError(f"No row has a verdict that counts: write 1, 2 or tie into the column `better`.{told}")
     counts = Counter(winner for _, winner in every)
     agreement, kappa = _agreement(list(judged.values()))
     return BlindResult(
         rungs=(first, second),
         n_judged=len(every),
         n_same=key["n_same"],
+        left_out=tuple(left_out),
         wins={first: counts[first], second: counts[second]},
         ties=counts["tie"],
         preference=mean_interval(_per_item(every, first), rng),
@@ -150,52 +174,95 @@ def _differ(pair: BlindPair) -> bool:
 
 
 def _safe(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    """A cell in which no spreadsheet finds a formula, whatever it takes for a separator."""
+    return _FORMULA.sub(r"\1\2'", cell)
 
 
-def _digest(*cells: str) -> str:
-    """Of the words of question and answers: spreadsheets change blanks and line ends, and rewrite a lone number."""
-    words = [re.sub(r"[\W_]+", "", cell).casefold() if re.search(r"[^\W\d_]", cell) else "" for cell in cells]
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
+def _letters(said: Sequence[str]) -> str:
+    """Six letters that stand for a row's words."""
+    digest = hashlib.sha256("\n".join(said).encode()).digest()
+    return "".join(_CONSONANTS[byte % len(_CONSONANTS)] for byte in digest[:6])
 
 
-def _rows(sheet: Path) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class _Key:
+    """Whose sides were shown in each item, and with which words."""
+
+    items: Mapping[str, Mapping[str, Any]]
+
+    def winner(self, item: str, verdict: str) -> str:
+        """The rung that won, or "tie"."""
+        return "tie" if verdict == "tie" else str(self.items[item]["rungs"][int(verdict) - 1])
+
+    def why_not(self, item: str, verdict: str, row: Mapping[str, str]) -> str:
+        """Why the judgement cannot be counted; empty where it can."""
+        if item not in self.items:
+            return "the key has no such item, so it is of another sheet"
+        if verdict not in VERDICTS:
+            return f"judged {verdict!r}; better must be 1, 2 or tie"
+        own = self.items[item]["said"]
+        changed = [name for name, told in zip(_JUDGED, own, strict=True) if not _is_still(row[name], told, self._words)]
+        if changed:
+            return f"{', '.join(changed)} are not the words that the key has ({row[changed[0]][:60]!r})"
+        return ""
+
+    @cached_property
+    def _words(self) -> set[str]:
+        return {_bare(cell) for item in self.items.values() for cell in item["said"]}
+
+
+def _is_still(found: str, told: str, words: Collection[str]) -> bool:
+    """Whether a spreadsheet may have made the cell ``found`` of ``told``, and it is no other one of ``words``."""
+    here, there = _bare(found), _bare(told)
+    if here == there or not here:
+        return here == there
+    if _has_letters(here) and here in words:  # columns that were sorted apart
+        return False
+    if not _has_letters(there) or (re.search(r"\d", there) and not _has_letters(here)):
+        return True  # numbers, prices, dates and times are written anew
+    return SequenceMatcher(None, here, there, autojunk=False).ratio() >= ALIKE
+
+
+def _bare(cell: str) -> str:
+    """Letters and digits alone: blanks, line ends, quotation marks and case come back changed."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", cell)).casefold()
+
+
+def _has_letters(cell: str) -> bool:
+    return re.search(r"[^\W\d_]", cell) is not None
+
+
+def _rows(sheet: Path) -> Iterator[dict[str, str]]:
     """The rows by column, a missing cell as "". InputError where a column that is read is missing."""
-    try:
-        text = sheet.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{sheet} cannot be read: {error}. Save the sheet as CSV in UTF-8.") from error
-    head = text.split("\n", 1)[0]
+    text = _text(sheet)
+    head = re.split(r"[\r\n]", text, maxsplit=1)[0]
     delimiter = max(",;\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        rows = list(reader)
+        first, *rows = list(reader) or [[]]
     except csv.Error as error:
         raise InputError(f"{sheet} is no CSV: {error}. A quotation mark may lack its pair: save it anew.") from error
-    missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+    columns = [name.strip().casefold() for name in first]
+    missing = [name for name in _NEEDED if name not in columns]
     if missing:
         raise InputError(f"{sheet} has no column {', '.join(missing)}: keep the first line of the sheet as it was.")
-    return rows
+    return (dict.fromkeys(columns, "") | dict(zip(columns, row, strict=False)) for row in rows)
 
 
-def _verdicts(sheet: Path, key_path: Path, items: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """(rater, item, rung that won or "tie") of each filled row; the sheet's name is the rater where none is given."""
-    found = []
-    for row in _rows(sheet):
-        verdict, item = _whole(row["better"].casefold()), _whole(row["item"])
-        if not verdict:
-            continue
-        if item not in items or verdict not in VERDICTS:
-            raise InputError(f"{sheet}: item {item!r} is judged {verdict!r}; better must be 1, 2 or tie, of this key.")
-        if _digest(row["question"], row["answer_1"], row["answer_2"]) != items[item].get("digest"):
-            raise InputError(
-                f"{sheet}: question or answers of item {item} ({row['question'][:60]!r}) are not those of {key_path}. "
-                "Read it beside the key that was written with it, its words as they were."
-            )
-        rater = row.get("rater", "").strip() or sheet.stem
-        found.append((rater, item, "tie" if verdict == "tie" else items[item]["rungs"][int(verdict) - 1]))
-    return found
+def _text(sheet: Path) -> str:
+    """What the file says, in any of the encodings that spreadsheets save CSV in."""
+    try:
+        data = sheet.read_bytes()
+    except OSError as error:
+        raise InputError(f"{sheet} cannot be read: {error}.") from error
+    if data.startswith(b"PK"):
+        raise InputError(f"{sheet} is a workbook, not CSV: open it and save the sheet as CSV.")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")  # "CSV" of a spreadsheet in Western Europe
 
 
 def _whole(cell: str) -> str:

@@ -25,8 +25,9 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing as SVG text; ``alt`` says in words what it shows."""
+    """A drawing as SVG text; the caption says how to read it, ``alt`` in words what it shows."""
 
+    caption: str
     svg: str
     alt: str
 
@@ -38,13 +39,12 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading, a sentence or two, and what there is to see."""
+    """A heading, a sentence or two, and what there is to see, in this order."""
 
     key: str
     title: str
     lead: str
-    tables: Sequence[Table] = ()
-    figures: Sequence[Figure] = ()
+    parts: Sequence[Table | Figure] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ def render(page: Page) -> str:
 
 
 def said(interval: Interval | None, digits: int = 3) -> str:
-    """A number with its interval and its count, or a dash."""
+    """A number with its interval and its count, or a dash. Lines break between the three, not inside of them."""
     if interval is None:
         return "–"
-    return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f}), n {interval.n}"
+    value, low, high = (f"{number:.{digits}f}" for number in (interval.value, interval.low, interval.high))
+    return f"{value} ({low}\u00a0to\u00a0{high}), n\u00a0{interval.n}"
