@@ -28,7 +28,19 @@ from sklearn.metrics import roc_auc_score
 from bench.answer_choices import scan_retrieval_weights
 from bench.answer_rungs import MeasuredWriter, readers_of, rungs_of, untuned_writer, with_rungs
 from bench.exported_models import exported_encoder, exported_reader, exported_verifier, served_reranker
-from bench.report import Metric, QaRow, Report, TitlesAsked, check_titles, every, metric, on_titles, percentile, read_qa
+from bench.report import (
+    Metric,
+    QaRow,
+    Report,
+    TitlesAsked,
+    as_metric,
+    check_titles,
+    every,
+    metric,
+    on_titles,
+    percentile,
+    read_all,
+)
 from bench.retrieval import temporary_index
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.evaluation.answer_measures import Sampling
@@ -41,7 +53,7 @@ from palier.adapters.scorer_training import fold_of
 from palier.adapters.search import HybridRetriever, connect, wait_ready
 from palier.domain.answering import Hit, Question, Rung, RungAnswer
 from palier.domain.baselines import best_overlap_sentence
-from palier.domain.bootstrap import Interval, statistic_interval
+from palier.domain.bootstrap import statistic_interval
 from palier.domain.documents import Lang, Passage
 from palier.domain.money import usd
 from palier.domain.scoring import Verifier, features
@@ -105,6 +117,7 @@ def run(
         "rungs": list(params.ladder.rungs),
         "seed": seed,
         "reader_sha256": sha256_file(reader_folder / MODEL),
+        "encoder_sha256": encoder.sha256,
         "reader": reader.config.model_dump(),
         "retrieval": params.retrieval.model_dump(mode="json"),
         "cpu_usd_per_hour": params.ladder.cpu_usd_per_hour,
@@ -126,12 +139,11 @@ def run(
 
 
 def _read(data: Sequence[Path], lang: str | None, report: Report) -> list[QaRow]:
-    rows = []
-    for path in data:
-        read = read_qa(path)
-        report.add_data(path, len(read))
-        rows += [row for row in read if row.lang in get_args(Lang) and row.lang == (lang or row.lang)]
-    return rows
+    """The rows in ``lang``, or in either language; InputError for what is no language of ours."""
+    known = get_args(Lang)
+    if lang is not None and lang not in known:
+        raise InputError(f"No language {lang!r}. There are: {', '.join(known)}.")
+    return [row for row in read_all(data, report) if row.lang in known and row.lang == (lang or row.lang)]
 
 
 def _sample(rows: Sequence[QaRow], n: int | None, asked_titles: TitlesAsked, rng: np.random.Generator) -> list[QaRow]:
@@ -186,7 +198,7 @@ def _measure(
             "retrieved": _quality_metrics(asked, climbed, rng),
             **_price_metrics(climbed, hourly, rng),
         }
-    results["scorer"] = _scorer_metrics(list(said.values()), rng)
+    results["scorer"] = _scorer_metrics(list(said.values()), reader.config.null_threshold, rng)
     results["retrieval"] = {
         "recall_at_k": metric([_found(item, len(item.hits)) for item in asked], rng),
         "hit_at_5": metric([_found(item, 5) for item in asked], rng),
@@ -219,24 +231,24 @@ def _kept_share(
         product = gold[drawn].mean() * hit[drawn].mean()
         return float(end[drawn].mean() / product) if product else float("nan")
 
-    return _told(statistic_interval(len(parts), share, rng, SAMPLES))
+    return as_metric(statistic_interval(len(parts), share, rng, SAMPLES))
 
 
-def _told(interval: Interval) -> Metric:
-    """As the file writes it; null where it is not defined."""
-    if np.isnan(interval.value):
-        return {"value": None, "low": None, "high": None, "n": interval.n}
-    return dict(interval.rounded())
-
-
-def _scorer_metrics(said: Sequence["Answered"], rng: np.random.Generator) -> dict[str, Any]:
-    """AUC and ECE (with its part by chance) of the scorer over all rungs' answers; AUC of the margin it must beat.
+def _scorer_metrics(said: Sequence["Answered"], threshold: float, rng: np.random.Generator) -> dict[str, Any]:
+    """AUC and ECE (with its part by chance) of the scorer over all rungs' answers; AUC of what it must beat: the
+    reader's margin, and how far that lies from the reader's threshold, on either side. The margin alone speaks against
+    every "no answer", right ones too.
 
     Rungs answer the same questions, often alike, so whole questions are resampled; ``n`` of an interval counts them,
     the other ``n`` answers.
     """
     scores, quality = np.array([rung.scores for rung in said]), np.array([rung.quality for rung in said])
-    margins = np.array([[answer.signals.get("margin", 0.0) for answer in rung.answers] for rung in said])
+    rivals = {
+        "margin": np.array([[answer.signals.get("margin", 0.0) for answer in rung.answers] for rung in said]),
+        "margin_from_threshold": np.array(
+            [[_from_threshold(answer, threshold) for answer in rung.answers] for rung in said]
+        ),
+    }
     good = quality >= 0.5
     n = good.shape[1]
 
@@ -244,20 +256,28 @@ def _scorer_metrics(said: Sequence["Answered"], rng: np.random.Generator) -> dic
         part = good[:, drawn].ravel()
         return float(roc_auc_score(part, values[:, drawn].ravel())) if part.any() and not part.all() else float("nan")
 
-    gain = statistic_interval(n, lambda drawn: auc(scores, drawn) - auc(margins, drawn), rng, SAMPLES)
+    beaten: dict[str, Metric] = {}
+    for name, values in rivals.items():
+        alone = statistic_interval(n, lambda drawn, own=values: auc(own, drawn), rng, SAMPLES)
+        gain = statistic_interval(n, lambda drawn, own=values: auc(scores, drawn) - auc(own, drawn), rng, SAMPLES)
+        beaten |= {f"auc_of_{name}": as_metric(alone), f"auc_gain_over_{name}": as_metric(gain)}
     table = pd.DataFrame(
         {"query_id": np.tile(np.arange(n), len(said)), "score": scores.ravel(), "correct": quality.ravel()}
     )
     found = scorer_measures(table, (), Sampling(int(rng.integers(2**32)), SAMPLES))
     return {
         "auc": found.auc.value if found.auc else None,
-        "auc_interval": _told(found.auc) if found.auc else metric([], rng),
+        "auc_interval": as_metric(found.auc) if found.auc else metric([], rng),
         "ece": found.ece,
         "ece_by_chance": found.ece_by_chance,
         "n": found.n,
-        "auc_of_margin": _told(statistic_interval(n, lambda drawn: auc(margins, drawn), rng, SAMPLES)),
-        "auc_gain_over_margin": _told(gain),
+        **beaten,
     }
+
+
+def _from_threshold(answer: RungAnswer, threshold: float) -> float:
+    """How far the margin lies from what decides on silence; 0 of a rung that tells no margin."""
+    return abs(answer.signals["margin"] - threshold) if "margin" in answer.signals else 0.0
 
 
 def _with_gold(
@@ -383,7 +403,7 @@ def _no_answer_metric(pairs: Sequence[tuple[Asked, RungAnswer]], rng: np.random.
     def f1(rows: NDArray[np.int64]) -> float:
         return no_answer_f1(silent[rows].tolist(), none[rows].tolist())
 
-    return _told(statistic_interval(len(pairs), f1, rng, SAMPLES))
+    return as_metric(statistic_interval(len(pairs), f1, rng, SAMPLES))
 
 
 def _price_metrics(answers: Sequence[RungAnswer], usd_per_hour: float, rng: np.random.Generator) -> Mapping[str, Any]:

@@ -1,22 +1,29 @@
 """The models that a benchmark measures when none is named: those of `params.yaml`, exported to int8 as the stages do.
 
-Exports are kept beside the services' state under a hash of what went into them, so that a changed starter is never
-measured under the old one's name. Knows no benchmark. torch is imported only when something must be exported.
+Exports are kept beside the services' state under a hash of what went into them, the exporters' code too, so that a
+changed starter or another rounding is never measured under the old one's name. Knows no benchmark. torch is imported
+only when something must be exported.
 """
 
+import fcntl
 import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from bench.report import tell
-from palier.adapters.catalogue import load_catalogue, resolve
+from palier.adapters import catalogue
+from palier.adapters.catalogue import load_catalogue, resolve, sha256_file
 from palier.adapters.golden_guard import BASE, STARTER, export_classifier
 from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
 from palier.errors import InputError
 from palier.params import Params, TrainEncoderParams
 from palier.settings import repository_root
 
+EXPORTERS = (
+    "int8_export.py", "reader_adapter.py", "reader_export.py", "torch_cross_encoder.py", "torch_encoder.py",
+    "writer_export.py",
+)  # fmt: skip
 RERANKER_STARTER, WRITER_STARTER = "reranker-starter", "writer-starter"
 
 
@@ -104,17 +111,29 @@ def served_reranker(params: Params) -> OnnxCrossEncoder | None:
 
 
 def _kept(kind: str, names: list[str | None], export: Callable[[Path], None]) -> Path:
-    """The folder of an earlier export of the same files, or a new one, made beside and renamed."""
+    """The folder of an earlier export of the same files, or a new one."""
     known = load_catalogue()
     used = [name for name in names if name]
-    files = repr([sorted(known[name].files.items()) for name in used if name in known])
-    digest = hashlib.sha256(files.encode()).hexdigest()[:12]
+    files = [sorted(known[name].files.items()) for name in used if name in known]
+    code = [sha256_file(Path(catalogue.__file__).with_name(name)) for name in EXPORTERS]
+    digest = hashlib.sha256(repr((files, code)).encode()).hexdigest()[:12]
     folder = repository_root() / ".palier" / "bench" / kind / f"{'+'.join(used)}-{digest}"
-    if not (folder / "config.json").is_file():
-        tell(f"export {' with '.join(used)} to int8")
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        export(partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+    return made_once(folder, export)
+
+
+def made_once(folder: Path, export: Callable[[Path], None]) -> Path:
+    """``folder``, which ``export`` has filled, by now or before; made beside and renamed, so it is whole or not there.
+
+    One process at a time: who comes second waits, and takes what the first has made. One that is killed holds no lock.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "config.json").is_file():
+            tell(f"export {folder.name} to int8")
+            partial = folder.with_name(f".{folder.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            export(partial)
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.replace(folder)
     return folder

@@ -4,28 +4,31 @@
 `models/guard_examples/unseen`: families and topics that no weight was fitted on and no threshold was chosen with (and
 written after the lists of words were closed). Honest are the questions of the QA files' test articles (of each article
 group's own passages, searched in memory), and the honest examples of that folder, which speak of rules, theft and
-insults as customers do. Measured is the guard of `models/guard-starter` with its own thresholds, whole: text (with its
-classifier, where it has one) and topic.
+insults as customers do. Measured is the guard of `models/guard-starter` with its own thresholds: text (with its
+classifier, where it has one) and, where there are passages (public and off-topic questions), topic. Whole families, or
+articles, are resampled: `n` of an interval counts them, `n_texts` what was judged.
 
-The price: a few hundred attacks by one hand. Whoever attacks for a living will find others.
+The price: a few hundred attacks by one hand. Whoever attacks for a living will find others. And off-topic questions are
+put to each group of passages there is, which an interval takes as given.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.exported_models import exported_encoder, exported_guard_classifier
-from bench.report import QaRow, Report, TitlesAsked, metric, on_titles, percentile, read_qa, tell
+from bench.report import Metric, QaRow, Report, TitlesAsked, grouped_metric, on_titles, percentile, read_all, tell
 from palier.adapters.catalogue import load_catalogue, resolve, sha256_file
 from palier.adapters.golden_guard import GUARD_FILE, STARTER
 from palier.adapters.guard_training import Example, read_examples
 from palier.adapters.onnx_encoder import OnnxEncoder
-from palier.adapters.question_pools import Pool, hits_of, pools_of
+from palier.adapters.question_pools import hits_of, pools_of
 from palier.adapters.recent_vectors import RecentVectors
-from palier.domain.answering import Question
+from palier.domain.answering import Hit, Question
 from palier.domain.documents import Lang, Passage, sha256_text
 from palier.domain.guarding import ATTACKS, HONEST, LANGUAGES, Guard, GuardWeights
 from palier.domain.scoring import TextEncoder
@@ -48,7 +51,19 @@ KEYWORDS = (
 """What such lists hold, in both languages, accents aside; written before anything was measured with it."""
 POOL_PASSAGES = 25
 
-Judge = Callable[[Question, Sequence[Any]], str | None]
+OFF_TOPIC, PUBLIC = "off_topic", "public"
+
+Judge = Callable[[Question, Sequence[Hit]], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Posed:
+    """A text with what is found for it; ``group`` names what it is no independent sample of: a family, an article."""
+
+    kind: str
+    group: str
+    question: Question
+    hits: Sequence[Hit] = ()
 
 
 def run(
@@ -65,7 +80,8 @@ def run(
     """
     params = load_params(repository_root() / "params.yaml")
     section, weight = params.train_encoder, params.retrieval.dense_weight
-    encoder = RecentVectors(OnnxEncoder(exported_encoder(section.base, section.starter)), size=100_000)
+    exact = OnnxEncoder(exported_encoder(section.base, section.starter))
+    encoder = RecentVectors(exact, size=100_000)
     path = resolve(STARTER) / GUARD_FILE
     weights = GuardWeights.model_validate_json(path.read_text(encoding="utf-8"))
     rng = np.random.default_rng(seed)
@@ -75,102 +91,92 @@ def run(
         "asked_titles": asked_titles,
         "seed": seed,
         "guard_sha256": sha256_file(path),
+        "encoder_sha256": exact.sha256,
         "thresholds": thresholds,
     }
     told["starter_files"] = dict(load_catalogue()[STARTER].files)
     report = Report("guard", told)
-    rows = _read(data, report, asked_titles)
+    rows = on_titles(read_all(data, report), asked_titles)
     examples = read_examples(repository_root() / "models" / "guard_examples" / "unseen", rng)
     guard = Guard(weights, encoder, exported_guard_classifier() if weights.classifier else None)
+    posed = {
+        lang: _alone(examples, lang) + _pooled(rows, examples, lang, encoder, weight[lang], max_questions, rng)
+        for lang in LANGUAGES
+    }
     results: dict[str, Any] = {
-        "guard": _measured(_guarded(guard), rows, examples, encoder, weight, max_questions, rng),
-        "keywords": _measured(_by_keywords, rows, examples, encoder, weight, max_questions, rng),
+        "guard": {lang: _measured(_guarded(guard), own, rng) for lang, own in posed.items()},
+        "keywords": {lang: _measured(_by_keywords, own, rng) for lang, own in posed.items()},
         **_times(guard, examples),
     }
+    tell(f"{results}")
     return report.write(out, results)
 
 
-def _read(data: Sequence[Path], report: Report, asked_titles: TitlesAsked) -> list[QaRow]:
-    rows = []
-    for path in data:
-        read = read_qa(path)
-        report.add_data(path, len(read))
-        rows += read
-    return on_titles(rows, asked_titles)
-
-
 def _guarded(guard: Guard) -> Judge:
-    def judge(question: Question, hits: Sequence[Any]) -> str | None:
+    def judge(question: Question, hits: Sequence[Hit]) -> str | None:
         kind = guard.judge(question).kind
         return kind if kind or not hits else guard.judge_topic(question, hits).kind
 
     return judge
 
 
-def _by_keywords(question: Question, hits: Sequence[Any]) -> str | None:  # noqa: ARG001 (a list knows no passages)
+def _by_keywords(question: Question, hits: Sequence[Hit]) -> str | None:  # noqa: ARG001 (a list knows no passages)
     plain = without_accents(question.text).casefold()
     return "attack" if any(keyword in plain for keyword in KEYWORDS) else None
 
 
-def _measured(
-    judge: Judge,
-    rows: Sequence[QaRow],
-    examples: Sequence[Example],
-    encoder: TextEncoder,
-    dense_weight: Mapping[Lang, float],
-    max_questions: int | None,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    for lang in LANGUAGES:
-        own = [example for example in examples if example.lang == lang]
-        public, strangers = _pooled(
-            judge, [row for row in rows if row.lang == lang], own, lang, encoder, dense_weight, max_questions
-        )
-        refused = {e: judge(Question(e.text, lang), ()) is not None for e in own}
-        attacks = [refused[e] for e in own if e.kind in ATTACKS]
-        results[lang] = {
-            "caught": metric(attacks, rng),
-            "caught_by_kind": {kind: metric([refused[e] for e in own if e.kind == kind], rng) for kind in ATTACKS},
-            "caught_off_topic": metric(strangers, rng),
-            "refused_public": metric(public, rng),
-            "refused_examples": metric([refused[e] for e in own if e.kind == HONEST], rng),
-        }
-        tell(f"{lang}: {results[lang]}")
-    return results
+def _measured(judge: Judge, posed: Sequence[Posed], rng: np.random.Generator) -> dict[str, Any]:
+    refused = [judge(item.question, item.hits) is not None for item in posed]
+
+    def share(*kinds: str) -> dict[str, Any]:
+        own = [(said, item.group) for said, item in zip(refused, posed, strict=True) if item.kind in kinds]
+        found: Metric = grouped_metric([said for said, _ in own], [group for _, group in own], rng)
+        return found | {"n_texts": len(own)}
+
+    return {
+        "caught": share(*ATTACKS),
+        "caught_by_kind": {kind: share(kind) for kind in ATTACKS},
+        "caught_off_topic": share(OFF_TOPIC),
+        "refused_public": share(PUBLIC),
+        "refused_examples": share(HONEST),
+    }
+
+
+def _alone(examples: Sequence[Example], lang: Lang) -> list[Posed]:
+    """Attacks and honest examples, which nothing is searched for."""
+    own = [example for example in examples if example.lang == lang and example.kind != OFF_TOPIC]
+    return [Posed(e.kind, f"{e.kind}/{e.family}", Question(e.text, lang)) for e in own]
 
 
 def _pooled(
-    judge: Judge,
     rows: Sequence[QaRow],
     examples: Sequence[Example],
     lang: Lang,
     encoder: TextEncoder,
-    dense_weight: Mapping[Lang, float],
+    dense_weight: float,
     max_questions: int | None,
-) -> tuple[list[bool], list[bool]]:
-    """(questions refused, off-topic questions caught), each question put to the passages of its own pool of articles.
+    rng: np.random.Generator,
+) -> list[Posed]:
+    """Public questions, each put to the passages of its own pool of articles, and off-topic examples, put to all.
 
-    Off topic are the examples of that kind, put to every pool.
+    As many questions are drawn from each pool, as far as there are.
     """
-    passages = list({row.context: _passage(row, lang) for row in rows}.values())
-    pools = pools_of(passages, [(row.title, row.question) for row in rows], lang, least=POOL_PASSAGES, most=60)
-    off_topic = [example.text for example in examples if example.kind == "off_topic"]
-    refused, caught = [], []
+    own = [row for row in rows if row.lang == lang]
+    passages = list({row.context: _passage(row, lang) for row in own}.values())
+    pools = pools_of(passages, [(row.title, row.question) for row in own], lang, least=POOL_PASSAGES, most=60)
+    strangers = [(e.family, e.text) for e in examples if e.lang == lang and e.kind == OFF_TOPIC]
+    posed = []
     for pool in pools:
-        share = len(pool.questions) if max_questions is None else -(-max_questions // len(pools))
-        asked = pool.questions[:: max(1, len(pool.questions) // share)][:share]
-        refused += _refusals(judge, pool, asked, encoder, dense_weight)
-        caught += _refusals(judge, pool, off_topic, encoder, dense_weight)
-    return refused, caught
-
-
-def _refusals(
-    judge: Judge, pool: Pool, texts: Sequence[str], encoder: TextEncoder, dense_weight: Mapping[Lang, float]
-) -> list[bool]:
-    questions = [Question(text, pool.lang) for text in texts]
-    found = hits_of(pool, questions, encoder, dense_weight[pool.lang]) if questions else []
-    return [judge(question, hits) is not None for question, hits in zip(questions, found, strict=True)]
+        share = None if max_questions is None else -(-max_questions // len(pools))
+        articles = {passage.document_id for passage in pool.passages}
+        asked = [(row.title, row.question) for row in own if row.title in articles]
+        drawn = [asked[i] for i in sorted(rng.permutation(len(asked))[:share].tolist())]
+        for kind, texts in ((PUBLIC, drawn), (OFF_TOPIC, strangers)):
+            questions = [Question(text, lang) for _, text in texts]
+            found = hits_of(pool, questions, encoder, dense_weight) if questions else []
+            groups = [group for group, _ in texts]
+            posed += [Posed(kind, *item) for item in zip(groups, questions, found, strict=True)]
+    return posed
 
 
 def _passage(row: QaRow, lang: Lang) -> Passage:
@@ -179,12 +185,12 @@ def _passage(row: QaRow, lang: Lang) -> Passage:
 
 
 def _times(guard: Guard, examples: Sequence[Example]) -> Mapping[str, float | None]:
-    """Milliseconds of judging a text whose vector is known, as it is where retrieval has asked for it."""
+    """Processor milliseconds of judging a text whose vector is known, as it is where retrieval has asked for it."""
     spent = []
     for example in examples:
         question = Question(example.text, example.lang)
         guard.judge(question)
-        started = time.perf_counter()
+        started = time.process_time()
         guard.judge(question)
-        spent.append(1000 * (time.perf_counter() - started))
+        spent.append(1000 * (time.process_time() - started))
     return {"ms_p50": percentile(spent, 50), "ms_p95": percentile(spent, 95)}

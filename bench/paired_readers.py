@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.report import QaRow, Report, TitlesAsked, every, metric, on_titles, read_qa
+from bench.report import QaRow, Report, TitlesAsked, every, metric, on_titles, read_all
 from palier.adapters.onnx_reader import OnnxReader
 from palier.adapters.qa_rows import passage_of
 from palier.adapters.reader_rung import ReaderRung
@@ -35,12 +35,7 @@ def read_gold(
     data: Sequence[Path], report: Report, asked_titles: TitlesAsked, n: int | None, rng: np.random.Generator
 ) -> list[Exercise]:
     """`gold_exercises` of the files ``data``, which ``report`` will name."""
-    rows: list[QaRow] = []
-    for path in data:
-        read = read_qa(path)
-        report.add_data(path, len(read))
-        rows += read
-    return gold_exercises(rows, asked_titles, n, rng)
+    return gold_exercises(read_all(data, report), asked_titles, n, rng)
 
 
 def gold_exercises(
@@ -120,6 +115,11 @@ def _marks(exercises: Sequence[Exercise], answers: Sequence[RungAnswer]) -> dict
 def quality_of(item: Exercise, answer: RungAnswer) -> float:
     """Token F1, or 1 for a right "no answer"."""
     return _f1(item, answer.text) if item.answers else float(not answer.text)
+
+
+def quality_of_claim(item: Exercise, answer: RungAnswer) -> float:
+    """Token F1 of what was said or withheld; nothing that is claimed is right where there is no answer."""
+    return _f1(item, _at_any_margin(answer)) if item.answers else 0.0
 
 
 def _at_any_margin(answer: RungAnswer) -> str:

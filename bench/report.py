@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from palier.adapters.qa_rows import QaRow as QaRow  # every benchmark on QA files takes it from here
 from palier.adapters.qa_rows import read_qa as read_qa
 from palier.adapters.workspace import write_json
-from palier.domain.bootstrap import mean_interval
+from palier.domain.bootstrap import Interval, grouped_interval, mean_interval
+from palier.domain.documents import Lang
 from palier.domain.title_split import Split, title_split
 from palier.errors import InputError
 from palier.settings import repository_root
@@ -37,6 +39,26 @@ def metric(values: Sequence[float], rng: np.random.Generator, samples: int = 100
     if len(values) == 0:
         return {"value": None, "low": None, "high": None, "n": 0}
     return dict(mean_interval(values, rng, samples).rounded())
+
+
+def grouped_metric(
+    values: Sequence[float] | NDArray[np.generic],
+    groups: Sequence[object] | NDArray[np.generic],
+    rng: np.random.Generator,
+    samples: int = 1000,
+) -> Metric:
+    """`metric` where values of one of the ``groups`` are no independent trials; ``n`` counts groups."""
+    if len(values) == 0:
+        return metric([], rng)
+    data = np.asarray(values, dtype=np.float64)
+    return as_metric(grouped_interval(groups, lambda rows: float(data[rows].mean()), rng, samples))
+
+
+def as_metric(interval: Interval) -> Metric:
+    """As the file writes it; nulls where it is not defined (NaN)."""
+    if np.isnan(interval.value):
+        return {"value": None, "low": None, "high": None, "n": interval.n}
+    return dict(interval.rounded())
 
 
 def percentile(values: Sequence[float], q: float) -> float | None:
@@ -56,9 +78,15 @@ def is_asked(row: QaRow, asked_titles: TitlesAsked) -> bool:
 
 
 def on_titles(rows: Sequence[QaRow], asked_titles: TitlesAsked) -> list[QaRow]:
-    """The rows of which `is_asked` is true; raises InputError where there is none."""
+    """The rows in English or French of which `is_asked` is true; raises InputError where there is none."""
     check_titles(asked_titles)
-    asked = [row for row in rows if is_asked(row, asked_titles)]
+    asking = [row for row in rows if row.lang in get_args(Lang) and is_asked(row, "all")]
+    if not asking:
+        raise InputError(
+            f"None of {len(rows)} rows asks a question in English or French: give --data files whose rows have a "
+            "`question` and a `lang` of en or fr (and of --lang, where it is named)."
+        )
+    asked = [row for row in asking if is_asked(row, asked_titles)]
     if not asked:
         raise InputError(
             f"No row asks about an article of {asked_titles} titles (by their hash 7 % of titles are test, 6 % "
@@ -66,6 +94,16 @@ def on_titles(rows: Sequence[QaRow], asked_titles: TitlesAsked) -> list[QaRow]:
             "trained on, `--titles all`."
         )
     return asked
+
+
+def read_all(data: Sequence[Path], report: "Report") -> list[QaRow]:
+    """The rows of all files, which ``report`` will name; raises InputError for a file that holds something else."""
+    rows: list[QaRow] = []
+    for path in data:
+        read = read_qa(path)
+        report.add_data(path, len(read))
+        rows += read
+    return rows
 
 
 class Report:

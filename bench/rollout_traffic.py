@@ -10,14 +10,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from palier.adapters.workspace import json_lines
 from palier.errors import InputError
 
 Column = NDArray[np.float64]
 
+LEDGER_FIELDS = ("arm", "score", "error", "abstained", "latency_ms", "cost_nanousd")
 POOL_ROWS = 5000
 SAME_ANSWER = 0.7
 """Share of questions that two releases answer alike."""
@@ -88,21 +91,37 @@ def made_up_pool(rng: np.random.Generator, n: int = POOL_ROWS) -> Outcomes:
 
 def recorded_pool(paths: Sequence[Path]) -> Outcomes:
     """The served rows of ledgers in JSON lines with the ledger's field names; raises InputError when there
-    are none."""
-    rows = [json.loads(line) for path in paths for line in _lines(path)]
-    rows = [row for row in rows if row.get("arm") != "shadow" and _is_scored(row)]
+    are none, and for a line that is no such row."""
+    rows = [row for path in paths for row in _rows(path) if row["arm"] != "shadow" and _is_scored(row)]
     if not rows:
         names = ", ".join(str(path) for path in paths)
         raise InputError(f"No served and scored ledger rows in {names}: give JSON lines with the ledger's fields.")
     failed = np.array([row.get("error") is not None for row in rows], dtype=np.float64)
     score = np.array([0.0 if row.get("error") else float(row["score"]) for row in rows])
-    silent = np.array([float(bool(row.get("abstained"))) for row in rows])
+    silent = np.array([float(row["abstained"]) for row in rows])
     latency = np.array([float(row["latency_ms"]) for row in rows])
     return Outcomes(score, failed, silent, latency, np.array([float(row["cost_nanousd"]) for row in rows]))
 
 
+def _rows(path: Path) -> list[dict[str, Any]]:
+    found = []
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            row = json.loads(line)
+            found.append({name: row[name] for name in LEDGER_FIELDS})
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"Row {number} of {path} is none of a ledger ({type(error).__name__}: {error}). Give JSON lines with "
+                f"{', '.join(LEDGER_FIELDS)}."
+            ) from error
+    return found
+
+
 def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        return json_lines(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Give a ledger in JSON lines.") from error
 
 
 def count_rows(path: Path) -> int:
@@ -110,8 +129,8 @@ def count_rows(path: Path) -> int:
     return len(_lines(path))
 
 
-def _is_scored(row: dict[str, object]) -> bool:
-    return row.get("score") is not None or row.get("error") is not None
+def _is_scored(row: dict[str, Any]) -> bool:
+    return row["score"] is not None or row["error"] is not None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@
 and what the quantiser made of it; windows, search for spans and thresholds are the product's, so that rounding is the
 only difference. `reader` is the starter of `params.yaml` with the gold passage of public questions (`--titles`, else
 test articles): F1 and the rest of `bench.paired_readers`, each with the paired difference. `verifier` is the AUC of its
-marks on what the int8 reader said ("quality of at least one half"), both on the same answers. `speed` is what rounding
-is for: processor time over two passages of 175 tokens, beside torch (`bench.reader_speed`); null without such passages.
+marks on what the int8 reader said or withheld ("F1 of at least one half"; where there is no answer, no claim is right),
+both on the same claims. `speed` is what rounding is for: processor time over two passages of 175 tokens, beside torch
+(`bench.reader_speed`); null without such passages. `sha256` says which models these were.
 
 The price: the encoder is not here; what rounding does to it shows in `bench retrieval`, on rankings.
 """
@@ -20,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from bench.paired_readers import Exercise, answers_of, compared, quality_of, read_gold
+from bench.paired_readers import Exercise, answers_of, compared, quality_of_claim, read_gold
 from bench.reader_speed import reader_speed
-from bench.report import Report, TitlesAsked, tell
-from palier.adapters.catalogue import resolve
+from bench.report import Report, TitlesAsked, as_metric, tell
+from palier.adapters.catalogue import resolve, sha256_file
 from palier.adapters.onnx_cross_encoder import OnnxCrossEncoder
-from palier.adapters.onnx_reader import OnnxReader
+from palier.adapters.onnx_reader import MODEL, OnnxReader
 from palier.domain.answering import RungAnswer
 from palier.domain.bootstrap import statistic_interval
 from palier.domain.claims import claim_of
@@ -65,13 +66,19 @@ def _measured(params: Params, exercises: Sequence[Exercise], folder: Path, rng: 
         "int8": answers_of(OnnxReader(rounded), exercises, "int8 reader"),
     }
     results: dict[str, Any] = {"reader": compared(exercises, said, rng)}
+    results["sha256"] = {"reader": _hashes(rounded, exact)}
     results["speed"] = reader_speed(params, rounded, exercises, rng)
     if params.train_reader.verifier is not None:
         tell("export the verifier, float and int8")
         folders = _exported_verifier(params, folder / "verifier")
+        results["sha256"]["verifier"] = _hashes(*folders)
         results["verifier"] = _verifier_auc(exercises, said["int8"], *folders, rng)
     tell(f"{results}")
     return results
+
+
+def _hashes(rounded: Path, exact: Path) -> dict[str, str]:
+    return {"int8": sha256_file(rounded / MODEL), "float": sha256_file(exact / MODEL)}
 
 
 def _exported_reader(params: Params, folder: Path) -> tuple[Path, Path]:
@@ -113,12 +120,12 @@ def _verifier_auc(
     exact: Path,
     rng: np.random.Generator,
 ) -> dict[str, Any] | None:
-    """AUC of both verifiers' marks, and of the difference on the same resamples; None where all answers are good, or
+    """AUC of both verifiers' marks, and of the difference on the same resamples; None where all claims are right, or
     none is.
     """
     judged = [(item, answer, claim_of(answer, item.hits)) for item, answer in zip(exercises, answers, strict=True)]
     judged = [row for row in judged if row[2]]
-    good = np.array([quality_of(item, answer) >= 0.5 for item, answer, _ in judged])
+    good = np.array([quality_of_claim(item, answer) >= 0.5 for item, answer, _ in judged])
     if good.all() or not good.any():
         return None
     marks = {
@@ -131,12 +138,5 @@ def _verifier_auc(
 
     n = len(judged)
     change = statistic_interval(n, lambda drawn: auc("int8", drawn) - auc("float", drawn), rng, SAMPLES)
-    return {
-        "auc": {
-            **{
-                name: statistic_interval(n, lambda drawn, name=name: auc(name, drawn), rng, SAMPLES).rounded()
-                for name in marks
-            },
-            "change": change.rounded(),
-        }
-    }
+    each = {name: statistic_interval(n, lambda drawn, name=name: auc(name, drawn), rng, SAMPLES) for name in marks}
+    return {"auc": {name: as_metric(found) for name, found in (each | {"change": change}).items()}}

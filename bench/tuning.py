@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 
 from bench.exported_models import exported_reader
-from bench.paired_readers import Exercise, answers_of, compared, gold_exercises
-from bench.report import QaRow, Report, TitlesAsked, read_qa, tell
+from bench.paired_readers import Exercise, answers_of, compared, read_gold
+from bench.report import Report, TitlesAsked, tell
 from palier.adapters.catalogue import sha256_file
 from palier.adapters.corpus_files import load_corpus
 from palier.adapters.onnx_encoder import OnnxEncoder
 from palier.adapters.onnx_reader import MODEL, OnnxReader
 from palier.adapters.question_pools import Pool, hits_of
 from palier.adapters.recent_vectors import RecentVectors
-from palier.adapters.workspace import Workspace
+from palier.adapters.workspace import Workspace, read_jsonl
 from palier.domain.answering import Hit
 from palier.domain.documents import Passage
 from palier.domain.golden import GoldenQuestion
@@ -67,12 +67,10 @@ def run(
         for one, root in zip(params, workspaces, strict=True)
     ]
     report = Report("tuning", told | {"readers": readers})
-    rows: list[QaRow] = []
-    for path in data:
-        read = read_qa(path)
-        report.add_data(path, len(read))
-        rows += read
-    public = gold_exercises(rows, asked_titles, max_questions, np.random.default_rng(seed))
+    public = read_gold(data, report, asked_titles, max_questions, np.random.default_rng(seed))
+    for root in workspaces:
+        for path in (Workspace(root).corpus / name for name in ("golden.jsonl", "passages.jsonl")):
+            report.add_data(path, len(read_jsonl(path, "version-documents")))
     found = [
         _measured(one, Workspace(root), reader, public, np.random.default_rng(seed), golden_split)
         for one, root, reader in zip(params, workspaces, tuned, strict=True)
@@ -90,8 +88,11 @@ def _measured(
 ) -> dict[str, Any]:
     passages, golden = load_corpus(workspace)
     asked = [row for row in golden if row.split == golden_split]
-    rung = next(rung for rung in params.ladder.rungs.values() if isinstance(rung, ReaderRung))
-    readers = {"starter": OnnxReader(exported_reader(params)), "tuned": tuned}
+    rung = next((rung for rung in params.ladder.rungs.values() if isinstance(rung, ReaderRung)), None)
+    if rung is None:
+        raise InputError(f"No reader among the rungs of {workspace.params}: there is nothing to compare.")
+    starter = exported_reader(params)
+    readers = {"starter": OnnxReader(starter), "tuned": tuned}
     groups: Mapping[str, tuple[Sequence[Exercise], int, float]] = {
         "golden_gold": (_beside_gold(asked, passages), 10, 0.0),
         "golden_retrieved": (
@@ -101,7 +102,7 @@ def _measured(
         ),
         "public": (public, 1, 0.0),
     }
-    results: dict[str, Any] = {"seed": params.seed}
+    results: dict[str, Any] = {"seed": params.seed, "starter_sha256": sha256_file(starter / MODEL)}
     for name, (exercises, depth, weight) in groups.items():
         if not exercises:
             continue

@@ -115,7 +115,7 @@ def test_rungs_that_say_the_same_are_no_more_evidence_than_one_of_them() -> None
     margins, quality = rng.normal(size=30), rng.integers(0, 2, 30).astype(float)
     answers = [RungAnswer("reader", "x", signals={"margin": float(margin)}) for margin in margins]
     one = Answered(answers, quality, rng.random(30))
-    alone, twice = (_scorer_metrics([one] * n, np.random.default_rng(7)) for n in (1, 2))
+    alone, twice = (_scorer_metrics([one] * n, 0.0, np.random.default_rng(7)) for n in (1, 2))
     for name in ("auc_interval", "auc_of_margin", "auc_gain_over_margin"):
         assert twice[name] == alone[name]
         assert twice[name]["n"] == 30
@@ -123,9 +123,26 @@ def test_rungs_that_say_the_same_are_no_more_evidence_than_one_of_them() -> None
     assert (alone["n"], twice["n"]) == (30, 60)
 
 
+def test_the_scorer_must_beat_a_reader_that_knows_why_it_is_silent() -> None:
+    """Right where its margin is far above its threshold and where it is far below: the bare margin sees half of it."""
+    margins = np.array([9.0, 8.0, 3.1, 2.9, -3.0, -4.0])
+    answers = [RungAnswer("reader", "x" if margin >= 3 else "", signals={"margin": margin}) for margin in margins]
+    one = Answered(answers, np.array([1.0, 1.0, 0.0, 0.0, 1.0, 1.0]), np.full(6, 0.5))
+    found = _scorer_metrics([one], 3.0, np.random.default_rng(7))
+    assert found["auc_of_margin"]["value"] == 0.5
+    assert found["auc_of_margin_from_threshold"]["value"] == 1.0
+    assert found["auc_gain_over_margin_from_threshold"]["value"] == -0.5
+
+
+def test_a_language_that_is_none_of_ours_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    data = write(tmp_path / "a.jsonl", [row(0)])
+    with pytest.raises(InputError, match="No language 'de'"):
+        run([data], tmp_path / "o.json", search_url="http://127.0.0.1:1", lang="de")
+
+
 def test_where_all_answers_are_good_no_auc_is_told_and_nothing_is_nan() -> None:
     one = Answered([RungAnswer("reader", "x")] * 4, np.ones(4), np.full(4, 0.5))
-    found = _scorer_metrics([one], np.random.default_rng(7))
+    found = _scorer_metrics([one], 0.0, np.random.default_rng(7))
     assert found["auc"] is None
     assert found["auc_of_margin"]["value"] is None
     json.dumps(found, allow_nan=False)

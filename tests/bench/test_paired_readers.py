@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.paired_readers import Exercise, compared, gold_exercises
+from bench.paired_readers import Exercise, compared, gold_exercises, quality_of, quality_of_claim
 from palier.adapters.qa_rows import QaRow
 from palier.domain.answering import Citation, Question, RungAnswer
 from palier.domain.documents import Lang
@@ -41,6 +41,14 @@ def test_a_threshold_takes_what_was_withheld_from_f1_and_gives_to_quality_where_
     assert found["f1_without_threshold"]["change"]["value"] == 0.0
     assert (found["quality"]["bold"]["value"], found["quality"]["shy"]["value"]) == (0.5, 0.5)
     assert (found["f1"]["bold"]["n"], found["quality"]["bold"]["n"]) == (1, 2)
+
+
+def test_what_was_withheld_is_judged_as_a_claim_not_as_silence() -> None:
+    """A right silence is no right claim: a verifier that doubts what was withheld there is right."""
+    no_answer, withheld_well = exercise("en"), withheld("noon")
+    assert (quality_of(no_answer, withheld_well), quality_of_claim(no_answer, withheld_well)) == (1.0, 0.0)
+    answerable, withheld_badly = exercise("en", "noon"), withheld("noon")
+    assert (quality_of(answerable, withheld_badly), quality_of_claim(answerable, withheld_badly)) == (0.0, 1.0)
 
 
 def test_only_questions_of_the_named_articles_are_exercises_each_beside_its_own_passage() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from bench.rollout import START, Ending, play_all, play_ours, rules_to_compare, stages_of, summarise
-from bench.rollout_rivals import RIVALS
+from bench.rollout_rivals import MARGINS, RIVALS
 from bench.rollout_traffic import SCENARIOS, Scenario, draw_traffic, made_up_pool, recorded_pool
 from palier.domain.comparison import Observation
-from palier.domain.rollout import Rollout, assign_arm, judge, next_step
+from palier.domain.rollout import Rollout, assign_arm, judge, margins_of, next_step
 from palier.errors import InputError
 from palier.params import load_params
 from palier.settings import repository_root
@@ -103,9 +103,9 @@ def test_every_rule_sends_a_challenger_back_that_always_fails(pool, name):
 def test_a_recorded_ledger_becomes_a_pool_without_shadows_and_unscored_rows(tmp_path):
     rows = [
         {"arm": "champion", "score": 0.5, "error": None, "abstained": True, "latency_ms": 10.0, "cost_nanousd": 7},
-        {"arm": "shadow", "score": 0.9, "error": None, "latency_ms": 10.0, "cost_nanousd": 7},
-        {"arm": "champion", "score": None, "error": None, "latency_ms": 10.0, "cost_nanousd": 7},
-        {"arm": "challenger", "score": None, "error": "timed out", "latency_ms": 99.0, "cost_nanousd": 3},
+        {"arm": "shadow", "score": 0.9, "error": None, "abstained": False, "latency_ms": 10.0, "cost_nanousd": 7},
+        {"arm": "champion", "score": None, "error": None, "abstained": False, "latency_ms": 10.0, "cost_nanousd": 7},
+        {"arm": "challenger", "score": None, "error": "late", "abstained": False, "latency_ms": 9.0, "cost_nanousd": 3},
     ]
     path = tmp_path / "ledger.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
@@ -116,6 +116,28 @@ def test_a_recorded_ledger_becomes_a_pool_without_shadows_and_unscored_rows(tmp_
     path.write_text(json.dumps(rows[1]))
     with pytest.raises(InputError, match="No served"):
         recorded_pool([path])
+
+
+def test_a_ledger_that_is_none_is_refused_by_file_and_row(tmp_path):
+    """Without `abstained` a rule would be told that nobody is ever silent."""
+    whole = {"arm": "champion", "score": 0.5, "error": None, "abstained": True, "latency_ms": 10.0, "cost_nanousd": 7}
+    path = tmp_path / "ledger.jsonl"
+    for name in whole:
+        lines = [whole, {key: value for key, value in whole.items() if key != name}]
+        path.write_text("\n".join(json.dumps(row) for row in lines))
+        with pytest.raises(InputError, match=f"Row 2 of .*{name}"):
+            recorded_pool([path])
+    path.write_text("no JSON")
+    with pytest.raises(InputError, match="Row 1 of"):
+        recorded_pool([path])
+    with pytest.raises(InputError, match="cannot be read"):
+        recorded_pool([tmp_path / "missing.jsonl"])
+
+
+def test_all_rules_watch_the_metrics_of_the_monitor_at_its_margins(rules):
+    ours = margins_of(rules)
+    named = {"is_error": "errors", "score": "quality", "is_silent": "silence", "is_slow": "latency", "cost": "cost"}
+    assert {named[name]: margin for name, margin in MARGINS.items()} == ours
 
 
 def test_a_summary_has_what_the_contract_names(rules):

@@ -33,8 +33,10 @@ def test_the_starter_as_it_is_changes_nothing_on_golden_questions_nor_on_public_
     shutil.copytree(exported_reader(params), Workspace(workspace).reader)
     data = write(tmp_path / "a.jsonl", rows_of("test", 4) + rows_of("train", 4))
     content = run([data], tmp_path / "o.json", workspaces=[workspace], golden_split="train")
+    assert [file["path"] for file in content["data"]] == ["a.jsonl", "golden.jsonl", "passages.jsonl"]
     found = content["results"]["runs"][0]
     assert found["seed"] == params.seed
+    assert found["starter_sha256"] == content["params"]["readers"][0]["sha256"]
     assert {name: found[name]["all"]["quality"]["change"]["n"] for name in ("golden_gold", "public")} == {
         "golden_gold": 4,
         "public": 8,

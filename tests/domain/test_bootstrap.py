@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from palier.domain.bootstrap import mean_interval, statistic_interval
+from palier.domain.bootstrap import grouped_interval, mean_interval, statistic_interval
 
 
 def test_the_interval_holds_the_mean_and_repeats_with_the_same_seed():
@@ -47,3 +47,29 @@ def test_a_statistic_of_rows_agrees_with_the_mean_and_leaves_out_what_is_undefin
     assert (odd.low, odd.high, odd.n) == (1.0, 1.0, 4)
     with pytest.raises(ValueError, match="No rows"):
         statistic_interval(0, lambda rows: 0.0, np.random.default_rng(0))
+
+
+def test_rows_that_repeat_others_of_their_group_are_no_more_evidence():
+    values = np.random.default_rng(1).random(40)
+    alone = statistic_interval(40, lambda rows: float(values[rows].mean()), np.random.default_rng(5))
+    thrice, names = np.tile(values, 3), [f"question {i}" for i in range(40)] * 3
+    found = grouped_interval(names, lambda rows: float(thrice[rows].mean()), np.random.default_rng(5))
+    assert (found.value, found.n) == (pytest.approx(alone.value), 40)
+    assert found.high - found.low == pytest.approx(alone.high - alone.low, rel=0.15)
+    with pytest.raises(ValueError, match="No rows"):
+        grouped_interval([], lambda rows: 0.0, np.random.default_rng(0))
+
+
+def test_intervals_of_groups_hold_the_true_mean_where_those_of_rows_do_not():
+    """Thirty groups of eight values that are all alike: 240 values, thirty trials."""
+    rng = np.random.default_rng(11)
+    groups = np.repeat(np.arange(30), 8)
+    held = {"groups": 0, "rows": 0}
+    for _ in range(200):
+        values = np.repeat(rng.random(30) < 0.3, 8).astype(float)
+        by_group = grouped_interval(groups, lambda rows, own=values: float(own[rows].mean()), rng, 200)
+        by_row = mean_interval(values, rng, 200)
+        held["groups"] += by_group.low <= 0.3 <= by_group.high
+        held["rows"] += by_row.low <= 0.3 <= by_row.high
+    assert held["groups"] / 200 >= 0.88
+    assert held["rows"] / 200 <= 0.7

@@ -1,7 +1,8 @@
 """95 % intervals for averages, by the percentile bootstrap (Efron & Tibshirani 1993, chapter 13).
 
-Knows only numbers: what a value means is the caller's business. Price: values are taken as independent, so
-questions that share a document make intervals a little too narrow.
+Knows only numbers: what a value means is the caller's business. Price: values are taken as independent, unless the
+caller names groups (`grouped_interval`); and where all values are alike, as in a share of 0 or 1, an interval has no
+width: then n says how much was seen (of n trials without an event, 3 / n is the upper end).
 """
 
 from collections.abc import Callable, Sequence
@@ -73,6 +74,26 @@ def statistic_interval(
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
     return Interval(value, float(low), float(high), n)
+
+
+def grouped_interval(
+    groups: Sequence[object] | NDArray[np.generic],
+    statistic: Callable[[NDArray[np.int64]], float],
+    rng: np.random.Generator,
+    samples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """`statistic_interval` over whole groups: ``groups`` (n,) names each row's, and the interval's ``n`` counts them.
+
+    For answers to one question, or texts of one family: drawn one by one, rows that are right or wrong together would
+    count as so many trials (Davison & Hinkley 1997, section 3.8). Raises ValueError without rows.
+    """
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+    ends = np.cumsum(np.bincount(numbers))
+    rows = np.split(np.argsort(numbers, kind="stable"), ends[:-1])
+    return statistic_interval(
+        len(ends), lambda drawn: statistic(np.concatenate([rows[group] for group in drawn])), rng, samples, confidence
+    )
 
 
 def _resamples(n: int, samples: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
