@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Before numpy, torch or onnxruntime start their pools, and before anything asks a hub or a collector.
+_THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"  # two workers, two cores
 for _name, _value in {
-    "OMP_NUM_THREADS": "2",
-    "OPENBLAS_NUM_THREADS": "2",
-    "MKL_NUM_THREADS": "2",
+    "OMP_NUM_THREADS": _THREADS,
+    "OPENBLAS_NUM_THREADS": _THREADS,
+    "MKL_NUM_THREADS": _THREADS,
     "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
 }.items():
