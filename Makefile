@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+# Two workers, each with services of its own (3 GB); a file's tests stay together, since they share what is trained.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup run stop status check test fast-tests soak demo-rollback docs locks
 
@@ -40,11 +42,11 @@ check: setup ## Format, lint, types, import arrows, fast tests
 	$(MAKE) --no-print-directory fast-tests
 
 fast-tests: setup ## The tests that need no service and train nothing
-	$(PYTHON) -m pytest -m "not service and not model and not browser"
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not service and not model and not browser"
 
 test: setup ## Everything: the checks, then all tests with real services
 	$(MAKE) --no-print-directory check
-	$(PYTHON) -m pytest -m "service or model or browser"
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "service or model or browser"
 
 soak: setup ## Only the tests that kill processes (ledger writer, training)
 	$(PYTHON) -m pytest -m "soak"

@@ -155,7 +155,7 @@ def found_release(params: Params, workspace: Workspace, state: Path) -> dict[str
         "train_scorer": lambda: train_scorer.run(params, root, _progress),
         "tune_cascade": lambda: tune_cascade.run(params, root, _progress),
         "evaluate_release": lambda: evaluate_release.run(params, root, _progress),
-        "package_release": lambda: package_release.run(params, root, git_sha=git_sha(), now=_now()),
+        "package_release": lambda: package_release.run(params, root, git_sha=git_sha(repository_root()), now=_now()),
     }
     seconds = {}
     for name, step in steps.items():

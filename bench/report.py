@@ -112,7 +112,7 @@ class Report:
     def __init__(self, benchmark: str, params: Mapping[str, Any]) -> None:
         self._head = {
             "benchmark": benchmark,
-            "git_sha": git_sha(),
+            "git_sha": git_sha(repository_root()),
             "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
         }
@@ -132,20 +132,22 @@ class Report:
         return content
 
 
-def git_sha() -> str:
-    """The commit of this checkout, with ``-dirty`` where files differ from it; ``unknown`` without git."""
+def git_sha(root: Path) -> str:
+    """The commit of the checkout at ``root``, with ``-dirty`` where files differ from it; ``unknown`` without git.
+
+    Results do not count: of several benchmarks in a row each would find those of the one before.
+    """
     try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=repository_root(),
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        commit = _git(["rev-parse", "HEAD"], root).strip()
+        changed = _git(["status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)bench/results"], root)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return answer.stdout.strip()
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(arguments: Sequence[str], root: Path) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10, check=True).stdout
 
 
 def machine() -> dict[str, Any]:

@@ -63,6 +63,11 @@ SMALL: dict[str, dict[str, Any]] = {
 """Params of the small workspace that differ from `params.yaml`: time is saved, and no quality is asked for."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: begun last, it would leave the other worker with nothing to do."""
+    items.sort(key=lambda item: item.path.name != "test_loop.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """State that has no folder of its own goes to the test run's, not to that of the person who runs it."""
