@@ -16,7 +16,7 @@ scorer learns from few rows.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -178,14 +178,15 @@ def _measure(
     folds = fold_of(titles, min(N_FOLDS, max(2, len(set(titles)))), rng)
     hourly = params.ladder.cpu_usd_per_hour
     rungs = rungs_of(params, reader)
-    alone = _with_gold(params, reader, rungs, asked)
+    judge = Judge(params, encoder, exported_verifier(params), folds)
+    alone = judge.answered(asked, [[Hit(item.gold, 1.0)] for item in asked], _with_gold(params, reader, rungs, asked))
     results: dict[str, Any] = {"best_overlap_sentence": _plain(asked, rng)}
-    said = _answered(params, rungs, (encoder, exported_verifier(params)), asked, folds)
+    said = judge.answered(asked, [item.hits for item in asked], _with_retrieved(rungs, asked))
     for name, answered in said.items():
         results[name] = {
-            "gold": _quality_metrics(asked, alone[name], rng),
+            "gold": _quality_metrics(asked, alone[name].answers, rng),
             "retrieved": _quality_metrics(asked, answered.answers, rng),
-            "of_gold_times_hit_at_5": _kept_share(asked, alone[name], answered.answers, rng),
+            "of_gold_times_hit_at_5": _kept_share(asked, alone[name].answers, answered.answers, rng),
             **_price_metrics(answered.answers, hourly, rng),
         }
         if isinstance(writer := rungs[name], MeasuredWriter):
@@ -195,6 +196,7 @@ def _measure(
         climbed = _cascade(said[names[0]], said[names[-1]], folds)
         results["cascade"] = {
             "rungs": [names[0], names[-1]],
+            "gold": _quality_metrics(asked, _cascade(alone[names[0]], alone[names[-1]], folds), rng),
             "retrieved": _quality_metrics(asked, climbed, rng),
             **_price_metrics(climbed, hourly, rng),
         }
@@ -285,7 +287,12 @@ def _with_gold(
 ) -> dict[str, list[RungAnswer]]:
     """What each rung makes of the gold passage alone; the same for all readers, since there is one passage to read."""
     read = _with_gold_by(ReaderRung("reader", reader, 1, params.ladder.cpu_usd_per_hour), asked)
-    return {name: read if isinstance(rung, ReaderRung) else _with_gold_by(rung, asked) for name, rung in rungs.items()}
+    return {
+        name: [replace(answer, rung=name) for answer in read]
+        if isinstance(rung, ReaderRung)
+        else _with_gold_by(rung, asked)
+        for name, rung in rungs.items()
+    }
 
 
 def _with_gold_by(rung: Rung, asked: Sequence[Asked]) -> list[RungAnswer]:
@@ -306,43 +313,54 @@ def _writing(
     return found
 
 
-def _answered(
-    params: Params,
-    rungs: Mapping[str, Rung],
-    judges: tuple[OnnxEncoder, Verifier | None],
-    asked: Sequence[Asked],
-    folds: NDArray[np.int64],
-) -> dict[str, Answered]:
-    """What every rung says to every question; scores as the product gives them, learnt on the other folds' titles."""
-    answers: dict[str, list[RungAnswer]] = {}
-    for name, rung in rungs.items():
-        answers[name] = [rung.answer(item.question, item.hits) for item in every(asked, len(asked), name)]
-    pairs = [(item, answer) for part in answers.values() for item, answer in zip(asked, part, strict=True)]
-    table = pd.DataFrame(_outcome(item, answer, *judges) for item, answer in pairs)
-    rows = np.tile(folds, len(answers))
-    scores = np.full(len(table), 0.5)  # of a fold with nothing beside it to learn from
-    for fold in np.unique(folds):
-        if (rows == fold).all():
-            continue
-        weights = fit_scorer(table[rows != fold], params)
-        scores[rows == fold] = predict_scores(weights, table[rows == fold])
+def _with_retrieved(rungs: Mapping[str, Rung], asked: Sequence[Asked]) -> dict[str, list[RungAnswer]]:
     return {
-        name: Answered(part, table.loc[table["model"] == name, "correct"].to_numpy(), own)
-        for (name, part), own in zip(answers.items(), np.split(scores, len(answers)), strict=True)
+        name: [rung.answer(item.question, item.hits) for item in every(asked, len(asked), name)]
+        for name, rung in rungs.items()
     }
 
 
-def _outcome(item: Asked, answer: RungAnswer, encoder: OnnxEncoder, verifier: Verifier | None) -> dict[str, Any]:
-    """What the scorer learns from, as `record-outcomes` writes it; rows are told apart by title and id."""
-    return {
-        "query_id": f"{item.row.title}/{item.row.id}",
-        "lang": item.lang,
-        "model": answer.rung,
-        "answer": answer.text,
-        "correct": item.quality(answer.text),
-        "cost_nanousd": answer.cost_nanousd,
-        "features": features(item.question, item.hits, answer, encoder, verifier).tolist(),
-    }
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Scores as the product gives them, each learnt on the titles of the other ``folds``."""
+
+    params: Params
+    encoder: OnnxEncoder
+    verifier: Verifier | None
+    folds: NDArray[np.int64]
+
+    def answered(
+        self, asked: Sequence[Asked], found: Sequence[Sequence[Hit]], said: Mapping[str, Sequence[RungAnswer]]
+    ) -> dict[str, Answered]:
+        """What every rung ``said`` to every question over the passages ``found`` for it, with quality and score."""
+        table = pd.DataFrame(
+            self._outcome(item, hits, answer)
+            for answers in said.values()
+            for item, hits, answer in zip(asked, found, answers, strict=True)
+        )
+        rows = np.tile(self.folds, len(said))
+        scores = np.full(len(table), 0.5)  # of a fold with nothing beside it to learn from
+        for fold in np.unique(self.folds):
+            if (rows == fold).all():
+                continue
+            weights = fit_scorer(table[rows != fold], self.params)
+            scores[rows == fold] = predict_scores(weights, table[rows == fold])
+        return {
+            name: Answered(answers, table.loc[table["model"] == name, "correct"].to_numpy(), own)
+            for (name, answers), own in zip(said.items(), np.split(scores, len(said)), strict=True)
+        }
+
+    def _outcome(self, item: Asked, hits: Sequence[Hit], answer: RungAnswer) -> dict[str, Any]:
+        """What the scorer learns from, as `record-outcomes` writes it; rows are told apart by title and id."""
+        return {
+            "query_id": f"{item.row.title}/{item.row.id}",
+            "lang": item.lang,
+            "model": answer.rung,
+            "answer": answer.text,
+            "correct": item.quality(answer.text),
+            "cost_nanousd": answer.cost_nanousd,
+            "features": features(item.question, hits, answer, self.encoder, self.verifier).tolist(),
+        }
 
 
 def _cascade(first: Answered, last: Answered, folds: NDArray[np.int64]) -> list[RungAnswer]:

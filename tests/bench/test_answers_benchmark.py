@@ -107,6 +107,7 @@ def test_a_writer_is_asked_where_it_is_named_with_its_speed_and_language(tmp_pat
     assert 0 < speed["first_token_ms_p50"] <= speed["first_token_ms_p95"]
     assert 0.0 <= results["writer"]["in_language"]["value"] <= 1.0
     assert results["cascade"]["rungs"] == ["reader", "writer"]
+    assert results["cascade"]["gold"]["f1"]["n"] == results["reader"]["gold"]["f1"]["n"]
 
 
 def test_rungs_that_say_the_same_are_no_more_evidence_than_one_of_them() -> None:

@@ -17,8 +17,7 @@ Call us."""
 
 def test_each_cell_stands_behind_its_columns_name() -> None:
     assert spelled_out(HOURS)[0] == (
-        "Where we are open.\n\n| Day | Lunch | Dinner |\nDay: Monday; Dinner: closed\n"
-        "Day: Tuesday; Lunch: 12:00 - 14:30; Dinner: 18:00\n\nCall us."
+        "Where we are open.\n\nDay Monday, Dinner closed.\nDay Tuesday, Lunch 12:00 - 14:30, Dinner 18:00.\n\nCall us."
     )
 
 
@@ -29,7 +28,11 @@ def test_what_is_no_table_is_read_as_it_stands() -> None:
 
 def test_rows_may_be_ragged_and_outer_pipes_left_out() -> None:
     read, _ = spelled_out("Zone | Fee\n---|---\nA | £2 | late\n| B\n|  |  |")
-    assert read == "Zone | Fee\nZone: A; Fee: £2; late\nZone: B\n\n"
+    assert read == "Zone A, Fee £2, late.\nZone B.\n\n"
+
+
+def test_one_table_may_follow_another() -> None:
+    assert spelled_out("a|b\n-|-\n1|2\nc|d\n-|-\n3|4")[0] == "a 1, b 2.\nc 3, d 4.\n"
 
 
 @given(st.text(alphabet="|-: \nab\r\x85é", max_size=60))

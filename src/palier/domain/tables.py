@@ -1,7 +1,9 @@
-"""Markdown tables as a reader can read them: each cell behind the name of its column, as rows of CSV are told.
+"""Markdown tables as a reader can read them: each row as a sentence, each cell behind the name of its column.
 
-Under a header ten rows away a small model does not see what "12:00 - 21:30" is the hour of. Knows lines and pipes; a
-pipe inside a cell starts a cell. The price: a table grows by its header for each row, and empty cells are not told.
+Under a header ten rows away a small model does not see what "12:00 - 21:30" is the hour of; and what has read prose
+alone finds more in "Day Monday, Hours closed." than between pipes or colons. Knows lines and pipes; a pipe inside a
+cell starts a cell. The price: a table grows by its header for each row, empty cells are not told, and the header itself
+can answer nothing.
 """
 
 import re
@@ -18,39 +20,40 @@ _Piece = tuple[str, int]
 
 
 def spelled_out(text: str) -> tuple[str, NDArray[np.int64]]:
-    """``text`` with its tables row by row as "column: cell; column: cell", and for each character of that its place in
-    ``text``, or ADDED where it stands in none. Places only rise; a table's header stays, its rule goes.
+    """``text`` with the rows of its tables as "column cell, column cell.", and for each character of that its place in
+    ``text``, or ADDED where it stands in none. Places only rise.
     """
     pieces = list(_pieces(text)) if "|" in text else [(text, 0)]
     places = [
         np.full(len(said), ADDED) if place == ADDED else np.arange(place, place + len(said)) for said, place in pieces
     ]
-    return "".join(said for said, _ in pieces), np.concatenate(places).astype(np.int64)
+    return "".join(said for said, _ in pieces), np.concatenate([*places, []]).astype(np.int64)
 
 
 def _pieces(text: str) -> Iterator[_Piece]:
+    lines = text.splitlines(keepends=True)
     header: list[str] | None = None
-    above, place = "", 0
-    for line in text.splitlines(keepends=True):
-        if header is not None and "|" in line:
+    is_rule, place = False, 0
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if "|" in line and _RULE.match(below):
+            header, is_rule = [said for said, _ in _cells(line, 0)], True
+        elif is_rule:
+            is_rule = False
+        elif header is not None and "|" in line:
             yield from _row(line, place, header)
-        elif "|" in above and _RULE.match(line):
-            header = [said for said, _ in _cells(above, 0)]
         else:
             header = None
             yield line, place
-        above, place = line, place + len(line)
+        place += len(line)
 
 
 def _row(line: str, place: int, header: list[str]) -> Iterator[_Piece]:
-    before = ""
-    for column, (said, start) in enumerate(_cells(line, place)):
-        if said:
-            name = header[column] if column < len(header) else ""
-            yield f"{before}{name}: " if name else before, ADDED
-            yield said, start
-            before = "; "
-    yield "\n", ADDED
+    told = [(column, *cell) for column, cell in enumerate(_cells(line, place)) if cell[0]]
+    for number, (column, said, start) in enumerate(told):
+        name = header[column] if column < len(header) else ""
+        yield ", " * (number > 0) + f"{name} " * bool(name), ADDED
+        yield said, start
+    yield "." * bool(told) + "\n", ADDED
 
 
 def _cells(line: str, place: int) -> Iterator[_Piece]:
