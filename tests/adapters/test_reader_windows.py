@@ -23,12 +23,3 @@ def test_the_smallest_window_that_a_config_allows_has_room_beside_the_longest_qu
     assert max(len(window.ids) for window in windows) <= smallest
     read = np.concatenate([window.offsets[window.in_passage, 0] for window in windows])
     assert set(read.tolist()) == set(range(0, 1500, 5))
-
-
-def test_cells_are_read_behind_their_columns_and_answered_where_they_stand(tmp_path: Path) -> None:
-    cutter = WindowCutter(write_tiny_reranker(tmp_path, ["day", "hours", "monday", "nine"]), 128)
-    table = "| day | hours |\n|---|---|\n| monday | nine |"
-    (window,) = cutter.windows("hours", table)
-    read = [table[first:end] if first >= 0 else "" for first, end in window.offsets.tolist()]
-    assert read == ["", "", "", "", "monday", "", "", "nine", "", ""]
-    assert cutter.pair("hours", table).offsets[-2].tolist() == [42, 43]  # a cross-encoder reads to the last pipe

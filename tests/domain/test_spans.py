@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palier.domain.spans import block_answer, covers_items, occurrences, plain_answer, quote_around, span_answer
+from palier.domain.spans import block_answer, occurrences, plain_answer, quote_around, span_answer
 
 PROSE = "We open at 9. On **Sunday** we open at 11\nand close at noon. Ask for Mr. Rossi."
 TABLE = (
@@ -55,22 +55,6 @@ def test_block_of_a_table_is_its_column() -> None:
 def test_block_of_a_list_is_its_outer_items() -> None:
     """Nested items belong to the item above them; remarks go where the span leaves them out."""
     assert block_answer(LIST, *_span(LIST, "fees", "refunds")) == "fees; gift cards; refunds"
-
-
-@pytest.mark.parametrize(
-    ("text", "first", "last", "covers"),
-    [
-        ("Open:\n- Leeds\n- York", "Leeds", "York", True),
-        ("| a | 1 |\n|---|---|\n| b | 2 |", "1", "2", True),
-        ("- Leeds, on\n  Sundays too\n- York", "Leeds", "York", False),  # prose between them
-        ("Open in Leeds\n- York", "Leeds", "York", False),
-        ("| a | 1 | 2 |", "1", "2", False),
-    ],
-)
-def test_items_are_covered_where_a_span_takes_in_several_and_nothing_else(
-    text: str, first: str, last: str, covers: bool
-) -> None:
-    assert covers_items(text, text.index(first), text.index(last) + len(last)) is covers
 
 
 def test_block_within_a_line_is_the_span() -> None:

@@ -46,7 +46,7 @@ class PairCutter:
 
         Of a question past 64 tokens its end is kept, as the reader does.
         """
-        return self._cutter.pair(question, text)
+        return self._cutter.windows(question, text)[0]
 
 
 class OnnxCrossEncoder:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from palier.adapters.reader_windows import Window, WindowCutter, padded
 from palier.domain.span_choice import choose_spans
-from palier.domain.spans import block_answer, covers_items, span_answer
+from palier.domain.spans import block_answer, span_answer
 from palier.errors import IntegrityError, NotReadyError
 
 CONFIG = "config.json"
@@ -114,7 +114,6 @@ class OnnxReader:
         readings = []
         for span in choose_spans(start, end, window.in_passage, longest, SPANS_PER_PASSAGE):
             first, last = int(window.offsets[span.first, 0]), int(window.offsets[span.last, 1])
-            takes_items = is_block or covers_items(content, first, last)
-            text = block_answer(content, first, last) if takes_items else span_answer(content, first, last)
-            readings.append(Reading(index, text, first, last, span.score + some, null, span.expected_f1, takes_items))
+            text = block_answer(content, first, last) if is_block else span_answer(content, first, last)
+            readings.append(Reading(index, text, first, last, span.score + some, null, span.expected_f1, is_block))
         return readings

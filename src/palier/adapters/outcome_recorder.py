@@ -156,7 +156,7 @@ def quality(row: Mapping[str, Any], answer: str) -> float:
     return best_f1(answer, row["answers"], row["lang"]) if answer else 0.0
 
 
-READING = 4
+READING = 3
 """Counts up when the same weights begin to read otherwise: what a reader of before said is not remembered then."""
 WRITING = 3
 """Counts up when a writer is given other things to read, or its seconds are counted otherwise."""

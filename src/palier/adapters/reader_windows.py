@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from palier.domain.tables import ADDED, spelled_out
 from palier.errors import IntegrityError, NotReadyError
 
 MAX_QUESTION_TOKENS = 64
@@ -24,7 +23,7 @@ STRIDE_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One input of the model. ``offsets`` holds (start, end) characters in the passage, ADDED outside of it."""
+    """One input of the model. ``offsets`` holds (start, end) characters in the passage, -1 outside of it."""
 
     ids: NDArray[np.int64]  # (n,)
     type_ids: NDArray[np.int64]  # (n,)
@@ -55,31 +54,17 @@ class WindowCutter:
         return int(number)
 
     def windows(self, question: str, content: str) -> list[Window]:
-        """At least one window, tables spelled out; of an over-long question its end is kept (a follow-up's own words
-        stand there).
-        """
-        text, places = spelled_out(content)
-        return list(self._windows(question, text, places))
-
-    def pair(self, question: str, text: str) -> Window:
-        """The first window of ``text`` as it stands."""
-        return next(self._windows(question, text, np.arange(len(text))))
-
-    def _windows(self, question: str, text: str, places: NDArray[np.int64]) -> Iterator[Window]:
-        """``places`` (one for each character) are what the windows' offsets count."""
+        """At least one window; of an over-long question its end is kept (a follow-up's own words stand there)."""
         asked = self._tokenizer.encode(question, add_special_tokens=False).ids[-MAX_QUESTION_TOKENS:]
-        read = self._tokenizer.encode(text, add_special_tokens=False)
+        read = self._tokenizer.encode(content, add_special_tokens=False)
         ids = np.asarray(read.ids, dtype=np.int64)
-        first, end = np.asarray(read.offsets, dtype=np.int64).reshape(-1, 2).T
-        offsets = np.stack([places[first], places[end - 1] + 1], axis=1)
-        offsets[(places[first] == ADDED) | (places[end - 1] == ADDED)] = ADDED
+        offsets = np.asarray(read.offsets, dtype=np.int64).reshape(-1, 2)
         room = self._max_tokens - len(asked) - 3
-        for piece in _pieces(len(ids), room):
-            yield self._window(asked, ids[piece], offsets[piece])
+        return [self._window(asked, ids[piece], offsets[piece]) for piece in _pieces(len(ids), room)]
 
     def _window(self, asked: list[int], ids: NDArray[np.int64], offsets: NDArray[np.int64]) -> Window:
         head = np.asarray([self._cls, *asked, self._sep], dtype=np.int64)
-        outside = np.full((len(head), 2), ADDED, dtype=np.int64)
+        outside = np.full((len(head), 2), -1, dtype=np.int64)
         types = np.zeros(len(head) + len(ids) + 1, dtype=np.int64)
         types[len(head) :] = 1
         return Window(

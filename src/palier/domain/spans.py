@@ -73,22 +73,17 @@ def quote_around(text: str, start: int, end: int) -> str:
     return text[max(b for b in breaks if b <= start) : min(b for b in breaks if b >= end)].strip()
 
 
-def covers_items(text: str, start: int, end: int) -> bool:
-    """Whether the span takes in several items of a list, or rows of a table, and nothing else."""
-    lines = _lines_around(text, *_without_space(text, start, end))
-    return len(lines) > 1 and (all("|" in line for line in lines) or all(_BULLET.match(line) for line in lines))
-
-
 def block_answer(text: str, start: int, end: int) -> str:
     """The items that a span over several lines covers, joined by "; ": a table's column, or the items of a list.
 
     A span within one line is not a block: it is given back as it is.
     """
     start, end = _without_space(text, start, end)
-    lines = _lines_around(text, start, end)
+    first, last = text.rfind("\n", 0, start) + 1, _line_end(text, max(start, end - 1))
+    lines = [line for line in text[first:last].split("\n") if line.strip()]
     if len(lines) < 2:
         return span_answer(text, start, end)
-    before = start - (text.rfind("\n", 0, start) + 1)
+    before = start - first
     after = end - (text.rfind("\n", 0, end) + 1)
     items = _cells(lines, before, after) if "|" in lines[0] else _list_items(lines, before)
     if remark := _REMARK.match(lines[-1][after:]):  # the last item stops before a remark: so do the others
@@ -101,12 +96,6 @@ def _without_space(text: str, start: int, end: int) -> tuple[int, int]:
     inner = text[start:end].strip()
     start += len(text[start:end]) - len(text[start:end].lstrip()) if inner else 0
     return start, start + len(inner)
-
-
-def _lines_around(text: str, start: int, end: int) -> list[str]:
-    """The whole lines that the span touches, blank ones left out."""
-    first, last = text.rfind("\n", 0, start) + 1, _line_end(text, max(start, end - 1))
-    return [line for line in text[first:last].split("\n") if line.strip()]
 
 
 def _line_end(text: str, position: int) -> int:
