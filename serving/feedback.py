@@ -22,7 +22,9 @@ class FeedbackRequest(BaseModel):
             "examples": [{"request_id": "req-019a…", "rating": -1, "correction": "On Sunday from 12:00 to 22:30."}]
         }
     )
-    request_id: str = Field(min_length=1, max_length=80, description="The x-request-id of the answer.")
+    request_id: str = Field(
+        min_length=1, max_length=80, pattern=r"^[!-~]+$", description="The x-request-id of the answer."
+    )
     rating: Literal[-1, 1] | None = None
     correction: str | None = Field(default=None, min_length=1, max_length=4000)
     comment: str | None = Field(default=None, max_length=4000)

@@ -1,5 +1,6 @@
 """Question-answer files: what is read as answers, and that a line which is no row is named."""
 
+import gzip
 import json
 
 import pytest
@@ -44,3 +45,19 @@ def test_a_null_is_as_good_as_no_word_on_whether_there_is_an_answer(tmp_path):
 def test_answers_in_another_form_are_refused_with_their_line(tmp_path, told):
     with pytest.raises(InputError, match=r"questions\.jsonl line 2 is no QA row"):
         answers_of(tmp_path, {"answers": told})
+
+
+@pytest.mark.parametrize("damage", [slice(0, -9), slice(0, 12), slice(4, None)])
+def test_a_damaged_file_is_told_with_its_name(tmp_path, damage):
+    path = tmp_path / "questions.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(ROW).encode())[damage])
+    with pytest.raises(InputError, match=r"questions\.jsonl\.gz cannot be read"):
+        read_qa(path)
+
+
+def test_a_flipped_byte_is_told_too(tmp_path):
+    path, packed = tmp_path / "questions.jsonl.gz", bytearray(gzip.compress(json.dumps(ROW).encode()))
+    packed[11] ^= 0xFF
+    path.write_bytes(packed)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_qa(path)

@@ -45,7 +45,9 @@ def test_feedback_needs_something_to_say_about_an_answer_of_this_key(gateway: Ru
         unknown = http.post("/v1/feedback", json={"request_id": "nothing", "rating": 1})
         of_another = http.post("/v1/feedback", json={"request_id": request_id, "rating": 1})
         blank = http.post("/v1/feedback", json={"request_id": request_id, "correction": " "})
-    assert [answer.status_code for answer in (empty, twice, unknown, of_another, blank)] == [400, 400, 404, 404, 400]
+        no_id = http.post("/v1/feedback", json={"request_id": "a\0b", "rating": 1})  # Postgres would refuse it
+    answers = (empty, twice, unknown, of_another, blank, no_id)
+    assert [answer.status_code for answer in answers] == [400, 400, 404, 404, 400, 400]
     assert "rating" in empty.json()["error"]["message"]
 
 
