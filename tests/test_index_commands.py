@@ -13,7 +13,8 @@ from palier.__main__ import build_app
 from palier.adapters.index_fence import live_state
 from palier.adapters.search_index import add_meta, create_index, delete_indexes, index_mapping
 from palier.commands.context import utc_now
-from palier.errors import NotReadyError
+from palier.commands.workspaces import make_workspace
+from palier.errors import NotReadyError, ServiceError
 from palier.params import load_params
 from palier.settings import repository_root
 from palier.stages import build_index, version_documents
@@ -96,3 +97,18 @@ def test_a_refused_index_is_listed_with_the_reason(
     assert "nDCG@10 0.500 (30 questions)" in text
     assert "it is worse" in text
     assert "restart gateways" in palier("rollback", "--to", new)
+
+
+def test_an_index_is_not_built_into_a_node_of_another_state(search_url: str, alias: str, tmp_path: Path) -> None:
+    """The port answers, and nothing that this state started does."""
+    make_workspace(tmp_path / "mine", None, None)
+    environment = {
+        "ELASTICSEARCH_URL": "",
+        "PALIER_SEARCH_PORT": search_url.rpartition(":")[2],
+        "PALIER_STATE_DIR": str(tmp_path / "state"),
+        "PALIER_INDEX_ALIAS": alias,
+    }
+    result = CliRunner().invoke(build_app(), ["build-index", "-w", str(tmp_path / "mine")], env=environment)
+    assert isinstance(result.exception, ServiceError)
+    assert search_url in str(result.exception)
+    assert "ELASTICSEARCH_URL" in str(result.exception)

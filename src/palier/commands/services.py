@@ -116,6 +116,21 @@ def require_workspace(settings: Settings) -> None:
         )
 
 
+def require_own_search(settings: Settings) -> None:
+    """Raises ServiceError where the Elasticsearch on the port is not this state's: its live index is another one's.
+
+    One that the environment names is taken at its word.
+    """
+    for spec in specs(settings, ["search"]):
+        (search,) = Supervisor(settings.state_dir / "services").status([spec])
+        if search.is_healthy and not search.is_running:
+            raise ServiceError(
+                f"What answers at {search.url} was not started with the state directory {settings.state_dir}: its live "
+                "index may be another assistant's, and would be replaced. Stop it (`palier services down` with its "
+                "PALIER_STATE_DIR) and run `palier services up`; or say that it is meant: ELASTICSEARCH_URL."
+            )
+
+
 def specs(settings: Settings, names: Sequence[str]) -> Iterator[ServiceSpec]:
     """What each named service is; Elasticsearch is left out where ELASTICSEARCH_URL names another."""
     root, binaries = repository_root(), Path(sys.executable).parent

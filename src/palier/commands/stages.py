@@ -25,6 +25,7 @@ from palier.commands.context import (
     show,
     utc_now,
 )
+from palier.commands.services import require_own_search
 from palier.domain.bundle import MANIFEST
 from palier.errors import InputError
 from palier.settings import repository_root
@@ -98,6 +99,7 @@ def build_index(workspace: WorkspaceOption = None, as_json: JsonOption = False) 
     from palier.adapters.search import connect
     from palier.stages import build_index as stage
 
+    require_own_search(context.settings)
     key = context.settings.elasticsearch_api_key
     client = connect(context.settings.search_url, key.get_secret_value() if key else None)
     records = Records(context.settings.database_url)
