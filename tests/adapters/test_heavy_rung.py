@@ -260,7 +260,10 @@ def test_the_writer_cites_its_passage_and_is_paid_by_its_seconds(model):
     assert [citation.document_id for citation in answer.citations] == ["hours"]
     assert math.isfinite(answer.signals["mean_logprob"])
     assert answer.signals["mean_logprob"] < 0
-    assert answer.cost_nanousd == pytest.approx(answer.latency_ms / 1000 * 0.04 / 3600 * 1e9, abs=1)
+    whole = answer.latency_ms / 1000 * 0.04 / 3600 * 1e9
+    assert (
+        0.9 * whole < answer.cost_nanousd <= whole + 1
+    )  # what a busy machine takes between the model's seconds is free
 
 
 def test_without_passages_both_roads_to_one_model_give_one_answer(model, endpoint):
