@@ -81,7 +81,6 @@ def grouped_interval(
     statistic: Callable[[NDArray[np.int64]], float],
     rng: np.random.Generator,
     samples: int = 1000,
-    confidence: float = 0.95,
 ) -> Interval:
     """`statistic_interval` over whole groups: ``groups`` (n,) names each row's, and the interval's ``n`` counts them.
 
@@ -92,7 +91,7 @@ def grouped_interval(
     ends = np.cumsum(np.bincount(numbers))
     rows = np.split(np.argsort(numbers, kind="stable"), ends[:-1])
     return statistic_interval(
-        len(ends), lambda drawn: statistic(np.concatenate([rows[group] for group in drawn])), rng, samples, confidence
+        len(ends), lambda drawn: statistic(np.concatenate([rows[group] for group in drawn])), rng, samples
     )
 
 

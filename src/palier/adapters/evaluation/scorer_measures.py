@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, mean_squared_error, precision_score, recall_score, roc_auc_score
 
 from palier.adapters.evaluation.answer_measures import Sampling
-from palier.domain.bootstrap import Interval, statistic_interval
+from palier.domain.bootstrap import Interval, grouped_interval
 from palier.domain.calibration import calibration_error, score_bins
 
 Floats = NDArray[np.float64]
@@ -129,24 +129,7 @@ def learning_curve(
 
 
 def _interval(statistic: Callable[[Integers], float], questions: Integers, sampling: Sampling) -> Interval:
-    """``statistic`` of all rows, with its interval from resamples of whole questions; ``questions`` numbers each row's.
-
-    Drawn one by one, rows that were right or wrong together would count as so many trials (Davison & Hinkley 1997,
-    section 3.8).
-    """
-    rows = _rows_by_question(questions)
-    return statistic_interval(
-        len(rows),
-        lambda drawn: statistic(np.concatenate([rows[question] for question in drawn])),
-        sampling.rng,
-        sampling.samples,
-    )
-
-
-def _rows_by_question(questions: Integers) -> list[Integers]:
-    """The row numbers of each question, questions by rising number."""
-    counts = np.unique(questions, return_counts=True)[1]
-    return np.split(np.argsort(questions, kind="stable"), np.cumsum(counts)[:-1]) if len(questions) else []
+    return grouped_interval(questions, statistic, sampling.rng, sampling.samples)
 
 
 def _ece_by_chance(scores: Floats, quality: Floats, questions: Integers) -> float:
@@ -161,7 +144,7 @@ def _ece_by_chance(scores: Floats, quality: Floats, questions: Integers) -> floa
 
 def _deviation_of_sum(errors: Floats, questions: Integers) -> float:
     """The standard deviation of the sum of ``errors``, those of one question scattering together; 0 of one question."""
-    sums = [float((errors[rows] - errors.mean()).sum()) for rows in _rows_by_question(questions)]
+    sums = np.bincount(np.unique(questions, return_inverse=True)[1], weights=errors - errors.mean())
     n = len(sums)
     return float(np.sqrt(n / (n - 1) * np.square(sums).sum())) if n > 1 else 0.0
 
